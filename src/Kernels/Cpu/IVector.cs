@@ -1,0 +1,56 @@
+namespace Bellman.Kernels.Cpu;
+
+/// <summary>
+/// A float vector of one hardware width. CPU kernels are written once as generics over it and the JIT makes one version
+/// for each width: <see cref="Vector512Lanes"/>, <see cref="Vector256Lanes"/>, <see cref="Vector128Lanes"/>.
+/// </summary>
+internal unsafe interface IVector<TSelf> where TSelf : struct, IVector<TSelf>
+{
+    /// <summary>Number of floats.</summary>
+    static abstract int Count { get; }
+
+    /// <summary>All lanes zero.</summary>
+    static abstract TSelf Zero { get; }
+
+    /// <summary>All lanes <paramref name="value"/>.</summary>
+    static abstract TSelf Broadcast(float value);
+
+    /// <summary>Unaligned load.</summary>
+    static abstract TSelf Load(float* source);
+
+    /// <summary>Unaligned store.</summary>
+    static abstract void Store(TSelf value, float* target);
+
+    /// <summary>a + b.</summary>
+    static abstract TSelf operator +(TSelf a, TSelf b);
+
+    /// <summary>a − b.</summary>
+    static abstract TSelf operator -(TSelf a, TSelf b);
+
+    /// <summary>a · b.</summary>
+    static abstract TSelf operator *(TSelf a, TSelf b);
+
+    /// <summary>a / b.</summary>
+    static abstract TSelf operator /(TSelf a, TSelf b);
+
+    /// <summary>a · b + c, rounded once where the hardware can.</summary>
+    static abstract TSelf MultiplyAdd(TSelf a, TSelf b, TSelf c);
+
+    /// <summary>Lane-wise maximum (NaN propagates).</summary>
+    static abstract TSelf Max(TSelf a, TSelf b);
+
+    /// <summary>Lane-wise minimum (NaN propagates).</summary>
+    static abstract TSelf Min(TSelf a, TSelf b);
+
+    /// <summary>Square root.</summary>
+    static abstract TSelf Sqrt(TSelf a);
+
+    /// <summary>e^x to about 1 ulp; 0 below −87.3, infinity above 88.7, NaN stays NaN.</summary>
+    static abstract TSelf Exp(TSelf a);
+
+    /// <summary>Sum of all lanes in a fixed order.</summary>
+    static abstract float Sum(TSelf a);
+
+    /// <summary>Largest lane.</summary>
+    static abstract float MaxLane(TSelf a);
+}

@@ -1,0 +1,87 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace Bellman.Kernels.Cpu;
+
+/// <summary>4 floats in one 128-bit register.</summary>
+internal readonly unsafe struct Vector128Lanes(Vector128<float> value) : IVector<Vector128Lanes>
+{
+    private readonly Vector128<float> _value = value;
+
+    public static int Count => 4;
+
+    public static Vector128Lanes Zero
+    {
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        get => new(Vector128<float>.Zero);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128Lanes Broadcast(float value) => new(Vector128.Create(value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128Lanes Load(float* source) => new(Vector128.Load(source));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store(Vector128Lanes value, float* target) => value._value.Store(target);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128Lanes operator +(Vector128Lanes a, Vector128Lanes b) => new(a._value + b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128Lanes operator -(Vector128Lanes a, Vector128Lanes b) => new(a._value - b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128Lanes operator *(Vector128Lanes a, Vector128Lanes b) => new(a._value * b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128Lanes operator /(Vector128Lanes a, Vector128Lanes b) => new(a._value / b._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128Lanes MultiplyAdd(Vector128Lanes a, Vector128Lanes b, Vector128Lanes c) =>
+        new(Vector128.FusedMultiplyAdd(a._value, b._value, c._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128Lanes Max(Vector128Lanes a, Vector128Lanes b) => new(Vector128.Max(a._value, b._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128Lanes Min(Vector128Lanes a, Vector128Lanes b) => new(Vector128.Min(a._value, b._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128Lanes Sqrt(Vector128Lanes a) => new(Vector128.Sqrt(a._value));
+
+    // e^x = 2^n · e^r with n = round(x / ln 2) and |r| ≤ ln 2 / 2; ln 2 in two parts (Cody and Waite) keeps r exact and a
+    // degree-6 polynomial (the Cephes coefficients of expf) gives e^r. 2^n is applied in two factors so that n = 128 and
+    // the subnormal range do not overflow the exponent field.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128Lanes Exp(Vector128Lanes a)
+    {
+        Vector128<float> x = Vector128.Min(Vector128.Max(a._value, Vector128.Create(-104f)), Vector128.Create(89f));
+        Vector128<float> n = Vector128.Floor(Vector128.FusedMultiplyAdd(x, Vector128.Create(1.44269504f), Vector128.Create(0.5f)));
+        Vector128<float> r = Vector128.FusedMultiplyAdd(n, Vector128.Create(-0.693359375f), x);
+        r = Vector128.FusedMultiplyAdd(n, Vector128.Create(2.12194440e-4f), r);
+        Vector128<float> p = Vector128.Create(1.9875691500e-4f);
+        p = Vector128.FusedMultiplyAdd(p, r, Vector128.Create(1.3981999507e-3f));
+        p = Vector128.FusedMultiplyAdd(p, r, Vector128.Create(8.3334519073e-3f));
+        p = Vector128.FusedMultiplyAdd(p, r, Vector128.Create(4.1665795894e-2f));
+        p = Vector128.FusedMultiplyAdd(p, r, Vector128.Create(1.6666665459e-1f));
+        p = Vector128.FusedMultiplyAdd(p, r, Vector128.Create(5.0000001201e-1f));
+        p = Vector128.FusedMultiplyAdd(p, r * r, r + Vector128.Create(1f));
+        Vector128<int> exponent = Vector128.ConvertToInt32(n);
+        Vector128<int> half = exponent >> 1;
+        Vector128<float> scale1 = ((half + Vector128.Create(127)) << 23).AsSingle();
+        Vector128<float> scale2 = ((exponent - half + Vector128.Create(127)) << 23).AsSingle();
+        return new(p * scale1 * scale2);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float Sum(Vector128Lanes a) => Vector128.Sum(a._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float MaxLane(Vector128Lanes a)
+    {
+        float max = a._value[0];
+        for (int i = 1; i < Count; i++) max = MathF.Max(max, a._value[i]);
+        return max;
+    }
+}

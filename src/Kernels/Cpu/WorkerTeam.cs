@@ -1,0 +1,136 @@
+using System.Runtime.CompilerServices;
+
+namespace Bellman.Kernels.Cpu;
+
+/// <summary>A piece of work that is split over the worker team; a struct, so that running it allocates nothing.</summary>
+internal interface IParallelWork
+{
+    /// <summary>Does task number <paramref name="task"/>. Tasks of one run touch disjoint output.</summary>
+    void Execute(int task);
+}
+
+/// <summary>
+/// The persistent threads that all CPU ops share. A run hands out task numbers 0..n-1; which thread takes which task
+/// never changes a result, because tasks own their outputs and sum in a fixed order.
+/// </summary>
+internal static unsafe class WorkerTeam
+{
+    // Spinning a little catches the next op of a step; parking soon keeps other processes' time slices whole.
+    private const int SpinIterations = 2000;
+
+    private static readonly Lock Gate = new();
+    private static readonly Helper[] Helpers;
+
+    private static delegate*<void*, int, void> _body;
+    private static void* _context;
+    private static int _tasks;
+    private static int _next;
+    private static int _busy;
+    private static int _epoch;
+    private static Exception? _failure;
+
+    [ThreadStatic] private static bool _inside;
+
+    static WorkerTeam()
+    {
+        Threads = Math.Max(1, Environment.ProcessorCount);
+        Helpers = new Helper[Threads - 1];
+        for (int i = 0; i < Helpers.Length; i++) Helpers[i] = new Helper(i + 1);
+    }
+
+    /// <summary>Number of threads that work, the caller included.</summary>
+    public static int Threads { get; }
+
+    /// <summary>
+    /// Runs tasks 0..<paramref name="tasks"/>-1 and returns when all are done. Nested runs execute inline.
+    /// <paramref name="work"/> must be a local variable, never a field of an object that the collector may move.
+    /// </summary>
+    public static void Run<TWork>(ref TWork work, int tasks) where TWork : struct, IParallelWork
+    {
+        if (tasks <= 0) return;
+        if (tasks == 1 || Threads == 1 || _inside)
+        {
+            for (int task = 0; task < tasks; task++) work.Execute(task);
+            return;
+        }
+        lock (Gate)
+        {
+            _inside = true;
+            _body = &Trampoline<TWork>;
+            // The struct is a local of the caller, so it does not move, and all helpers have left before we return.
+            _context = Unsafe.AsPointer(ref work);
+            _tasks = tasks;
+            _next = 0;
+            _failure = null;
+            Volatile.Write(ref _busy, Helpers.Length);
+            Interlocked.Increment(ref _epoch);
+            foreach (Helper helper in Helpers) helper.WakeIfParked();
+            Drain();
+            var spin = new SpinWait();
+            while (Volatile.Read(ref _busy) != 0) spin.SpinOnce(sleep1Threshold: -1);
+            _inside = false;
+            if (_failure is { } failure)
+                System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(failure);
+        }
+    }
+
+    private static void Trampoline<TWork>(void* context, int task) where TWork : struct, IParallelWork =>
+        Unsafe.AsRef<TWork>(context).Execute(task);
+
+    private static void Drain()
+    {
+        try
+        {
+            for (int task; (task = Interlocked.Increment(ref _next) - 1) < _tasks;) _body(_context, task);
+        }
+        catch (Exception e)
+        {
+            _failure = e;
+            Volatile.Write(ref _next, _tasks);
+        }
+    }
+
+    /// <summary>One thread of the team.</summary>
+    private sealed class Helper
+    {
+        private readonly AutoResetEvent _wake = new(false);
+        private int _parked;
+
+        public Helper(int number) =>
+            new Thread(Loop) { IsBackground = true, Name = $"bellman-{number}" }.Start();
+
+        public void WakeIfParked()
+        {
+            if (Volatile.Read(ref _parked) != 0) _wake.Set();
+        }
+
+        private void Loop()
+        {
+            _inside = true;
+            for (int seen = 0; ; seen++)
+            {
+                AwaitEpochAfter(seen);
+                Drain();
+                Interlocked.Decrement(ref _busy);
+            }
+        }
+
+        private void AwaitEpochAfter(int seen)
+        {
+            for (int spins = 0; Volatile.Read(ref _epoch) == seen; spins++)
+            {
+                if (spins < SpinIterations)
+                {
+                    Thread.SpinWait(8);
+                    continue;
+                }
+                // The flag is raised before the epoch is read again, and the caller raises the epoch before it reads the
+                // flag, so one of the two sees the other; a wake-up left over only costs one more turn of this loop.
+                Interlocked.Exchange(ref _parked, 1);
+                if (Volatile.Read(ref _epoch) == seen) _wake.WaitOne();
+                Volatile.Write(ref _parked, 0);
+                spins = 0;
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+using Bellman.Kernels.Cpu;
+
+namespace Bellman.Kernels;
+
+/// <summary>
+/// Where tensors live and ops run. Each op's entry chooses its implementation by the device of its tensors; nothing
+/// above this project branches on it.
+/// </summary>
+public abstract class Device
+{
+    private protected Device() { }
+
+    /// <summary>The host processor: all cores, float32 arithmetic.</summary>
+    public static Device Cpu { get; } = new CpuDevice();
+
+    /// <summary>A short name for messages, such as "cpu".</summary>
+    public abstract string Name { get; }
+
+    /// <summary>Element type of activations on this device: float32 on CPU.</summary>
+    public abstract DType ActivationType { get; }
+
+    /// <summary>Allocates zeroed memory.</summary>
+    /// <exception cref="DeviceException">The memory is not there.</exception>
+    public abstract Storage Allocate(long bytes);
+
+    /// <summary>Copies host data into a tensor on this device. Lengths and element types must agree.</summary>
+    public abstract void Upload<T>(ReadOnlySpan<T> source, Tensor target) where T : unmanaged;
+
+    /// <summary>Copies a tensor on this device to host memory; waits for the device.</summary>
+    public abstract void Download<T>(Tensor source, Span<T> target) where T : unmanaged;
+
+    /// <summary>Sets every element to zero.</summary>
+    public abstract void Clear(Tensor tensor);
+
+    /// <summary>A zeroed tensor with storage of its own.</summary>
+    public Tensor Create(DType type, int rows, int columns)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(rows);
+        ArgumentOutOfRangeException.ThrowIfNegative(columns);
+        return new Tensor(Allocate((long)rows * columns * type.Size()), 0, type, rows, columns);
+    }
+
+    /// <summary>A tensor with storage of its own, filled from host data.</summary>
+    public Tensor Create<T>(ReadOnlySpan<T> data, int rows, int columns) where T : unmanaged
+    {
+        Tensor tensor = Create(DTypes.Of<T>(), rows, columns);
+        Upload(data, tensor);
+        return tensor;
+    }
+}
+
+/// <summary>The host processor.</summary>
+internal sealed class CpuDevice : Device
+{
+    public override string Name => "cpu";
+
+    public override DType ActivationType => DType.F32;
+
+    public override Storage Allocate(long bytes) => new CpuStorage(this, bytes);
+
+    public override void Upload<T>(ReadOnlySpan<T> source, Tensor target) => source.CopyTo(target.AsSpan<T>());
+
+    public override void Download<T>(Tensor source, Span<T> target) => source.AsSpan<T>().CopyTo(target);
+
+    public override void Clear(Tensor tensor)
+    {
+        if (tensor.Length > 0) VectorFill.Zero(tensor);
+    }
+}

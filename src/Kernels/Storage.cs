@@ -1,0 +1,71 @@
+using System.Runtime.InteropServices;
+
+namespace Bellman.Kernels;
+
+/// <summary>
+/// One block of device memory with one owner. Tensors are views into it and keep it alive; it is freed by
+/// <see cref="Dispose"/>, or by the collector when forgotten.
+/// </summary>
+public abstract class Storage : IDisposable
+{
+    private protected Storage(Device device, long bytes)
+    {
+        Device = device;
+        Bytes = bytes;
+    }
+
+    /// <summary>The device that this memory belongs to.</summary>
+    public Device Device { get; }
+
+    /// <summary>Size in bytes.</summary>
+    public long Bytes { get; }
+
+    /// <summary>Address of the first byte, in the device's address space; 0 once disposed.</summary>
+    internal abstract nint Address { get; }
+
+    /// <summary>Frees the memory. Views into it must not be used afterwards.</summary>
+    public abstract void Dispose();
+}
+
+/// <summary>Zeroed host memory, aligned to 64 bytes.</summary>
+internal sealed unsafe class CpuStorage : Storage
+{
+    private nint _address;
+
+    public CpuStorage(Device device, long bytes) : base(device, bytes)
+    {
+        nuint size = (nuint)Math.Max(64, (bytes + 63) / 64 * 64);
+        try
+        {
+            void* block = NativeMemory.AlignedAlloc(size, 64);
+            // A long clear faults the pages in; later steps then meet no page faults.
+            NativeMemory.Clear(block, size);
+            _address = (nint)block;
+        }
+        catch (OutOfMemoryException)
+        {
+            GC.SuppressFinalize(this);
+            throw new DeviceException(
+                $"Memory: {bytes / 1048576.0:F0} MiB could not be allocated on {device.Name}; use a smaller batch, shorter sequences or a smaller model.");
+        }
+        GC.AddMemoryPressure((long)size);
+    }
+
+    internal override nint Address => _address;
+
+    public override void Dispose()
+    {
+        Free();
+        GC.SuppressFinalize(this);
+    }
+
+    ~CpuStorage() => Free();
+
+    private void Free()
+    {
+        nint address = Interlocked.Exchange(ref _address, 0);
+        if (address == 0) return;
+        NativeMemory.AlignedFree((void*)address);
+        GC.RemoveMemoryPressure(Math.Max(64, (Bytes + 63) / 64 * 64));
+    }
+}
