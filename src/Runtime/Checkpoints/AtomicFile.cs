@@ -1,0 +1,93 @@
+using System.Text;
+using Bellman.Kernels;
+
+namespace Bellman.Runtime.Checkpoints;
+
+/// <summary>
+/// Writes files whole or not at all: into a temporary file in the same folder, flushed to the disk, then renamed over the
+/// target. A reader never sees half a file, and after a failure (disk full, no permission, cancelled) the old file is still
+/// there and the temporary one is gone.
+/// </summary>
+public static class AtomicFile
+{
+    /// <summary>Writes UTF-8 text without a byte order mark.</summary>
+    /// <exception cref="CheckpointException">The folder is missing or the disk refuses.</exception>
+    public static void WriteText(string path, string text) => WriteBytes(path, Encoding.UTF8.GetBytes(text));
+
+    /// <summary>Writes bytes.</summary>
+    /// <exception cref="CheckpointException">The folder is missing or the disk refuses.</exception>
+    public static void WriteBytes(string path, ReadOnlySpan<byte> bytes)
+    {
+        // A span cannot be captured by the callback.
+        byte[] copy = bytes.ToArray();
+        Write(path, stream => stream.Write(copy));
+    }
+
+    /// <summary>Lets the caller write a stream, which becomes the file once the callback has returned.</summary>
+    /// <exception cref="CheckpointException">The folder is missing or the disk refuses. Errors that the callback throws for its own reasons pass unchanged.</exception>
+    public static void Write(string path, Action<Stream> write) => Write(path, write, OpenTemporary);
+
+    /// <summary>The same with a given way to open the temporary file; tests put a failing stream there.</summary>
+    internal static void Write(string path, Action<Stream> write, Func<string, Stream> open)
+    {
+        string full = FullPath(path);
+        string temporary = TemporarySibling(full);
+        bool renamed = false;
+        try
+        {
+            using (Stream stream = open(temporary))
+            {
+                write(stream);
+                if (stream is FileStream file) file.Flush(flushToDisk: true);
+                else stream.Flush();
+            }
+            File.Move(temporary, full, overwrite: true);
+            renamed = true;
+            FlushFolder(Path.GetDirectoryName(full)!);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or NotSupportedException)
+        {
+            throw new CheckpointException($"{path}: cannot be written: {JsonFields.OneLine(error)}; {Remedy(full)}. {(renamed ? "" : "Nothing was changed.")}".TrimEnd(), error);
+        }
+        finally
+        {
+            if (!renamed) DeleteQuietly(temporary);
+        }
+    }
+
+    /// <summary>The full path of a file to write; an empty or impossible path is an error of the caller's input.</summary>
+    internal static string FullPath(string path)
+    {
+        if (string.IsNullOrWhiteSpace(path) || path.Contains('\0'))
+            throw new CheckpointException("Writing a file: expected a path, received an empty or invalid text; name the file to write.");
+        return Path.GetFullPath(path);
+    }
+
+    /// <summary>A name beside the target that no other process or thread uses.</summary>
+    internal static string TemporarySibling(string full) =>
+        Path.Combine(Path.GetDirectoryName(full) ?? full, $".{Path.GetFileName(full)}.{Guid.NewGuid():N}.tmp");
+
+    /// <summary>Makes a rename in this folder survive a power cut, where the system has a way to ask for it.</summary>
+    internal static void FlushFolder(string folder)
+    {
+        // Windows has no flush for folders and makes renames durable through its journal.
+        if (OperatingSystem.IsWindows()) return;
+        FolderFlush.Flush(folder);
+    }
+
+    private static FileStream OpenTemporary(string path) => new(path, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 1 << 16);
+
+    private static string Remedy(string full)
+    {
+        string? folder = Path.GetDirectoryName(full);
+        if (folder is not null && !Directory.Exists(folder)) return $"create the folder {folder} first";
+        return Directory.Exists(full) ? "the path is a folder, name a file" : "check free disk space and permissions";
+    }
+
+    private static void DeleteQuietly(string path)
+    {
+        // The error that brought us here matters more than a leftover temporary file.
+        try { File.Delete(path); }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or NotSupportedException) { }
+    }
+}
