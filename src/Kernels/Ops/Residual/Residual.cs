@@ -1,0 +1,29 @@
+using Bellman.Kernels.Cpu;
+
+namespace Bellman.Kernels.Ops.Residual;
+
+/// <summary>
+/// The residual connection: x += s·y, with s other than 1 in models of the MiniCPM family (arXiv 2404.06395). It is its own
+/// backward: gradients join with the same call.
+/// </summary>
+public static class Residual
+{
+    /// <summary>x += scale · y.</summary>
+    /// <param name="x">Any shape, <b>added to</b>.</param>
+    /// <param name="y">The shape of <paramref name="x"/>.</param>
+    /// <param name="scale">s.</param>
+    /// <exception cref="ShapeException">Shapes or element types do not fit together.</exception>
+    /// <exception cref="DeviceException">Tensors on different devices, or no kernel for theirs.</exception>
+    public static void Add(Tensor x, Tensor y, float scale)
+    {
+        const string Op = "Residual.Add";
+        Device device = Contract.DeviceOf(x, Op, "x");
+        Contract.Is(x, device, Op, "x", x.Rows, x.Columns);
+        Contract.Is(y, device, Op, "y", x.Rows, x.Columns);
+        switch (device)
+        {
+            case CpuDevice: ResidualCpu.Add(x, y, scale); break;
+            default: throw Contract.NoKernel(Op, device);
+        }
+    }
+}

@@ -1,0 +1,61 @@
+using Bellman.Kernels.Cpu;
+
+namespace Bellman.Kernels.Ops.RmsNorm;
+
+/// <summary>
+/// Root-mean-square normalisation (Zhang and Sennrich, arXiv 1910.07467): y = x · rstd · w with
+/// rstd = 1 / √(mean(x²) + ε), the mean taken over the C channels of a token.
+/// </summary>
+public static class RmsNorm
+{
+    /// <summary>Normalises every row of <paramref name="x"/>; saves <paramref name="rstd"/> for <see cref="Backward"/>.</summary>
+    /// <param name="x">[T, C].</param>
+    /// <param name="weight">w [1, C].</param>
+    /// <param name="epsilon">ε, added to the mean square.</param>
+    /// <param name="y">[T, C], overwritten; may be <paramref name="x"/> itself where no backward follows.</param>
+    /// <param name="rstd">[T, 1], overwritten.</param>
+    /// <exception cref="ShapeException">Shapes or element types do not fit together.</exception>
+    /// <exception cref="DeviceException">Tensors on different devices, or no kernel for theirs.</exception>
+    public static void Forward(Tensor x, Tensor weight, float epsilon, Tensor y, Tensor rstd)
+    {
+        const string Op = "RmsNorm.Forward";
+        Device device = Contract.DeviceOf(x, Op, "x");
+        Contract.Is(x, device, Op, "x", x.Rows, x.Columns);
+        Contract.Is(weight, device, Op, "weight", 1, x.Columns);
+        Contract.Is(y, device, Op, "y", x.Rows, x.Columns);
+        Contract.Is(rstd, device, Op, "rstd", x.Rows, 1);
+        switch (device)
+        {
+            case CpuDevice: RmsNormCpu.Forward(x, weight, epsilon, y, rstd); break;
+            default: throw Contract.NoKernel(Op, device);
+        }
+    }
+
+    /// <summary>
+    /// With x̂ = x · rstd and g = dy · w: dx += rstd · (g − x̂ · mean(g · x̂)) and dw += Σ over tokens of dy · x̂.
+    /// </summary>
+    /// <param name="dy">Gradient of y, [T, C].</param>
+    /// <param name="x">The forward's input, [T, C].</param>
+    /// <param name="weight">w [1, C].</param>
+    /// <param name="rstd">Saved by the forward, [T, 1].</param>
+    /// <param name="dx">[T, C], <b>added to</b>.</param>
+    /// <param name="dWeight">[1, C], <b>added to</b>; empty where the weight is frozen.</param>
+    /// <exception cref="ShapeException">Shapes or element types do not fit together.</exception>
+    /// <exception cref="DeviceException">Tensors on different devices, or no kernel for theirs.</exception>
+    public static void Backward(Tensor dy, Tensor x, Tensor weight, Tensor rstd, Tensor dx, Tensor dWeight)
+    {
+        const string Op = "RmsNorm.Backward";
+        Device device = Contract.DeviceOf(x, Op, "x");
+        Contract.Is(x, device, Op, "x", x.Rows, x.Columns);
+        Contract.Is(dy, device, Op, "dy", x.Rows, x.Columns);
+        Contract.Is(weight, device, Op, "weight", 1, x.Columns);
+        Contract.Is(rstd, device, Op, "rstd", x.Rows, 1);
+        Contract.Is(dx, device, Op, "dx", x.Rows, x.Columns);
+        if (!dWeight.IsEmpty) Contract.Is(dWeight, device, Op, "dWeight", 1, x.Columns);
+        switch (device)
+        {
+            case CpuDevice: RmsNormCpu.Backward(dy, x, weight, rstd, dx, dWeight); break;
+            default: throw Contract.NoKernel(Op, device);
+        }
+    }
+}
