@@ -24,7 +24,7 @@ public static class AtomicFile
     }
 
     /// <summary>Lets the caller write a stream, which becomes the file once the callback has returned.</summary>
-    /// <exception cref="CheckpointException">The folder is missing or the disk refuses. Errors that the callback throws for its own reasons pass unchanged.</exception>
+    /// <exception cref="CheckpointException">The folder is missing or the disk refuses. Errors of the callback other than those of input and output pass unchanged.</exception>
     public static void Write(string path, Action<Stream> write) => Write(path, write, OpenTemporary);
 
     /// <summary>The same with a given way to open the temporary file; tests put a failing stream there.</summary>

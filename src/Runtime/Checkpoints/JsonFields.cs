@@ -44,8 +44,9 @@ internal sealed class JsonFields(JsonObject json, string file, string prefix = "
         {
             // A field given twice would be read differently by different readers, hence refused.
             node = JsonNode.Parse(bytes, documentOptions: new JsonDocumentOptions { AllowDuplicateProperties = false });
+            ReadTexts(node);
         }
-        catch (JsonException error)
+        catch (Exception error) when (error is JsonException or InvalidOperationException)
         {
             throw new CheckpointException($"{file}: expected a JSON object, received text that is not valid JSON: {OneLine(error)} Download or save the file again.", error);
         }
@@ -133,6 +134,23 @@ internal sealed class JsonFields(JsonObject json, string file, string prefix = "
 
     /// <summary>An error message on one line: messages of the system may carry line breaks.</summary>
     public static string OneLine(Exception error) => error.Message.ReplaceLineEndings(" ");
+
+    /// <summary>The parser decodes texts only when they are asked for; broken ones (half a surrogate, no UTF-8) shall show here.</summary>
+    private static void ReadTexts(JsonNode? node)
+    {
+        switch (node)
+        {
+            case JsonObject json:
+                foreach ((_, JsonNode? inner) in json) ReadTexts(inner);
+                break;
+            case JsonArray array:
+                foreach (JsonNode? inner in array) ReadTexts(inner);
+                break;
+            case JsonValue value:
+                value.TryGetValue(out string? _);
+                break;
+        }
+    }
 
     private CheckpointException Missing(string name, string expected) =>
         new($"{file}: '{prefix}{name}' is missing, expected {expected}; add the field.");

@@ -195,6 +195,38 @@ public sealed class ModelConfigTests
     }
 
     [Fact]
+    public void RandomDamageIsRefusedOrRead()
+    {
+        byte[] original = System.Text.Encoding.UTF8.GetBytes(With(("rope_scaling", JsonNode.Parse("""{"type":"llama3","factor":8.0,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":64}""")),
+            ("eos_token_id", JsonNode.Parse("[2,3]")), ("architectures", JsonNode.Parse("""["LlamaForCausalLM"]""")), ("note", "text")));
+        var random = new Random(20250102);
+        using TemporaryFolder folder = TestData.NewFolder();
+        string path = folder.File("config.json");
+        int refused = 0, read = 0;
+        for (int round = 0; round < 2000; round++)
+        {
+            byte[] bytes = [.. original];
+            if (random.Next(4) == 0) bytes = bytes[..random.Next(bytes.Length)];
+            else
+                for (int i = random.Next(1, 4); i > 0; i--)
+                    bytes[random.Next(bytes.Length)] = random.Next(2) == 0 ? (byte)random.Next(256) : (byte)"0123456789-,[]{}\":eE. \\u"[random.Next(24)];
+            File.WriteAllBytes(path, bytes);
+            try
+            {
+                ModelConfig config = ModelConfig.Load(folder.Path);
+                Assert.Equal(config, ModelConfig.Parse(config.ToJson()));
+                read++;
+            }
+            catch (CheckpointException error)
+            {
+                Assert.DoesNotContain('\n', error.Message);
+                refused++;
+            }
+        }
+        Assert.True(refused > 500 && read > 50, $"{refused} refused, {read} read");
+    }
+
+    [Fact]
     [Trait("Category", "Golden")]
     public void EveryGoldenConfigurationIsWrittenBackAsItWas()
     {
