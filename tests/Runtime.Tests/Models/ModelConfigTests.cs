@@ -200,8 +200,6 @@ public sealed class ModelConfigTests
         byte[] original = System.Text.Encoding.UTF8.GetBytes(With(("rope_scaling", JsonNode.Parse("""{"type":"llama3","factor":8.0,"low_freq_factor":1,"high_freq_factor":4,"original_max_position_embeddings":64}""")),
             ("eos_token_id", JsonNode.Parse("[2,3]")), ("architectures", JsonNode.Parse("""["LlamaForCausalLM"]""")), ("note", "text")));
         var random = new Random(20250102);
-        using TemporaryFolder folder = TestData.NewFolder();
-        string path = folder.File("config.json");
         int refused = 0, read = 0;
         for (int round = 0; round < 2000; round++)
         {
@@ -210,10 +208,10 @@ public sealed class ModelConfigTests
             else
                 for (int i = random.Next(1, 4); i > 0; i--)
                     bytes[random.Next(bytes.Length)] = random.Next(2) == 0 ? (byte)random.Next(256) : (byte)"0123456789-,[]{}\":eE. \\u"[random.Next(24)];
-            File.WriteAllBytes(path, bytes);
             try
             {
-                ModelConfig config = ModelConfig.Load(folder.Path);
+                // In memory and by bytes, because the damage need not be text.
+                ModelConfig config = ModelConfigJson.FromJson(JsonFields.Parse(bytes, "config.json"), "config.json").Validate();
                 Assert.Equal(config, ModelConfig.Parse(config.ToJson()));
                 read++;
             }
