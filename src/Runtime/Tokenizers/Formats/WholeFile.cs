@@ -1,0 +1,51 @@
+namespace Bellman.Runtime.Tokenizers.Formats;
+
+/// <summary>Reads and writes files whole: a reader never meets half a file, and troubles are one line.</summary>
+internal static class WholeFile
+{
+    // The largest published tokenizer.json is below 40 MB.
+    private const long MaxBytes = 512L << 20;
+
+    public static byte[] Read(string path)
+    {
+        try
+        {
+            long length = new FileInfo(path).Length;
+            if (length > MaxBytes) throw new TokenizerException($"{path}: expected a tokenizer file of at most {MaxBytes >> 20} MB, received {length >> 20} MB; is this the right file?");
+            return File.ReadAllBytes(path);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            throw new TokenizerException($"{path}: cannot be read: {error.Message}", error);
+        }
+    }
+
+    /// <summary>The file, or null when it is not there.</summary>
+    public static byte[]? ReadOptional(string path) => File.Exists(path) ? Read(path) : null;
+
+    public static void Write(string path, ReadOnlySpan<byte> bytes)
+    {
+        string temporary = path + ".tmp-" + Guid.NewGuid().ToString("N");
+        try
+        {
+            using (var stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write))
+            {
+                stream.Write(bytes);
+                stream.Flush(flushToDisk: true);
+            }
+            File.Move(temporary, path, overwrite: true);
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
+        {
+            try
+            {
+                File.Delete(temporary);
+            }
+            catch (Exception again) when (again is IOException or UnauthorizedAccessException)
+            {
+                // The first error is the one to report.
+            }
+            throw new TokenizerException($"{path}: cannot be written: {error.Message}", error);
+        }
+    }
+}
