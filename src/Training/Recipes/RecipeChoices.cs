@@ -1,0 +1,118 @@
+namespace Bellman.Training.Recipes;
+
+/// <summary>What a recipe trains.</summary>
+public enum Objective
+{
+    /// <summary>Imitation of all responses.</summary>
+    Sft,
+
+    /// <summary>Imitation of the responses with enough reward (rejection sampling).</summary>
+    Rejection,
+
+    /// <summary>Direct preference optimisation on pairs.</summary>
+    Dpo,
+
+    /// <summary>Kahneman-Tversky optimisation on right and wrong responses.</summary>
+    Kto,
+
+    /// <summary>OREO: policy and value model from the soft Bellman equation.</summary>
+    Oreo,
+}
+
+/// <summary>Where a run computes.</summary>
+public enum DeviceChoice
+{
+    /// <summary>A GPU if there is one, else the CPU.</summary>
+    Auto,
+
+    /// <summary>The CPU.</summary>
+    Cpu,
+
+    /// <summary>An NVIDIA GPU.</summary>
+    Cuda,
+}
+
+/// <summary>Course of the learning rate after the warm-up.</summary>
+public enum ScheduleShape
+{
+    /// <summary>Half a cosine down to the smallest learning rate.</summary>
+    Cosine,
+
+    /// <summary>A straight line down to the smallest learning rate.</summary>
+    Linear,
+
+    /// <summary>The largest learning rate throughout.</summary>
+    Constant,
+}
+
+/// <summary>Form of OREO's policy loss.</summary>
+public enum OreoLevel
+{
+    /// <summary>Each token is an action.</summary>
+    Token,
+
+    /// <summary>Each step is an action.</summary>
+    Step,
+
+    /// <summary>The whole response is one action.</summary>
+    Response,
+
+    /// <summary>Consistency between neighbouring states (ablation).</summary>
+    SingleStep,
+}
+
+/// <summary>OREO's regulariser.</summary>
+public enum KlForm
+{
+    /// <summary>KL(π ‖ reference) over the whole vocabulary.</summary>
+    Full,
+
+    /// <summary>KL(reference ‖ π) over the whole vocabulary.</summary>
+    Forward,
+
+    /// <summary>exp(−ρ) + ρ − 1 of the sampled token.</summary>
+    Sampled,
+}
+
+/// <summary>Weights of trajectories in OREO's policy loss.</summary>
+public enum ImportanceWeights
+{
+    /// <summary>All weigh the same.</summary>
+    Off,
+
+    /// <summary>The mean of each trajectory is weighted.</summary>
+    Trajectory,
+
+    /// <summary>Every state is weighted, and the mean is over all states of the batch.</summary>
+    Batch,
+}
+
+/// <summary>Whether the reference's log-probs are kept with the data.</summary>
+public enum ReferenceCache
+{
+    /// <summary>The reference runs at every update.</summary>
+    Off,
+
+    /// <summary>Log-probs of the trajectories are computed once.</summary>
+    Logprobs,
+}
+
+/// <summary>Shape of the preference loss.</summary>
+public enum DpoLossShape
+{
+    /// <summary>−log σ(βx).</summary>
+    Sigmoid,
+
+    /// <summary>(x − 1/(2β))².</summary>
+    Ipo,
+}
+
+/// <summary>Source of KTO's baseline.</summary>
+public enum KtoBaseline
+{
+    /// <summary>Prompts joined with responses of other prompts.</summary>
+    Mismatched,
+
+    /// <summary>The mean log-ratio of the batch's other side.</summary>
+    OtherSide,
+}
