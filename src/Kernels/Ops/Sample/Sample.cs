@@ -1,0 +1,50 @@
+using Bellman.Kernels.Cpu;
+
+namespace Bellman.Kernels.Ops.Sample;
+
+/// <summary>How to choose the next token of one row.</summary>
+/// <param name="Temperature">Divides the logits; 0: greedy, ties go to the lowest id.</param>
+/// <param name="TopK">Keep the K largest logits (ties: lowest ids); 0: all.</param>
+/// <param name="TopP">Of what top-k keeps, keep the smallest set of most probable tokens that holds at least this share; 1: all.</param>
+/// <param name="Seed">The run's seed.</param>
+/// <param name="Stream">Which sequence of the run.</param>
+/// <param name="Position">Which token of the sequence.</param>
+public readonly record struct SampleRow(float Temperature, int TopK, float TopP, ulong Seed, ulong Stream, uint Position);
+
+/// <summary>
+/// Chooses next tokens from logits, by inverse transform of one uniform number per row. The number is a pure function of
+/// (seed, stream, position) (see <see cref="Random.Philox"/>) and rows do not see each other, so a sample depends neither on
+/// what else is in the batch nor on the number of threads.
+/// </summary>
+public static class Sample
+{
+    /// <summary>Chooses one id per row.</summary>
+    /// <param name="logits">[n, V], float32. −∞ means never.</param>
+    /// <param name="rows">n settings.</param>
+    /// <param name="ids">n, overwritten.</param>
+    /// <param name="logProbs">n, overwritten: log-prob of the chosen id under the plain softmax, without temperature and truncation.</param>
+    /// <exception cref="ShapeException">Lengths or element types do not fit together.</exception>
+    /// <exception cref="DeviceException">No kernel for the device.</exception>
+    /// <exception cref="BellmanException">A setting is out of range, or a row's logits hold NaN or +∞ or are all −∞.</exception>
+    public static void Next(Tensor logits, ReadOnlySpan<SampleRow> rows, Span<int> ids, Span<float> logProbs)
+    {
+        const string Op = "Sample.Next";
+        Device device = Contract.DeviceOf(logits, Op, "logits");
+        Contract.Is(logits, device, Op, "logits", logits.Rows, logits.Columns);
+        if (rows.Length != logits.Rows || ids.Length != logits.Rows || logProbs.Length != logits.Rows || logits.Columns == 0)
+            throw new ShapeException(
+                $"{Op}: expected settings, ids and log-probs for {logits.Rows} rows of at least 1 logit, received {rows.Length}, {ids.Length}, {logProbs.Length} for {logits}.");
+        for (int i = 0; i < rows.Length; i++)
+        {
+            ref readonly SampleRow row = ref rows[i];
+            if (!float.IsFinite(row.Temperature) || row.Temperature < 0 || row.TopK < 0 || !(row.TopP > 0 && row.TopP <= 1))
+                throw new BellmanException(
+                    $"{Op}: row {i}: expected temperature ≥ 0, top-k ≥ 0 and 0 < top-p ≤ 1, received {row.Temperature}, {row.TopK} and {row.TopP}.");
+        }
+        switch (device)
+        {
+            case CpuDevice: SampleCpu.Next(Op, logits, rows, ids, logProbs); break;
+            default: throw Contract.NoKernel(Op, device);
+        }
+    }
+}
