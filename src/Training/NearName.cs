@@ -1,7 +1,7 @@
 namespace Bellman.Training;
 
 /// <summary>Finds the known name that a misspelt one was probably meant to be.</summary>
-internal static class NearName
+public static class NearName
 {
     /// <summary>The nearest candidate, or null when none is near: at most a third of the letters may be wrong, and at most 3.</summary>
     public static string? Find(string name, IEnumerable<string> candidates)

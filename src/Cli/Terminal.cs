@@ -1,0 +1,41 @@
+using Bellman.Training.Jobs;
+
+namespace Bellman.Cli;
+
+/// <summary>What a command reads from and writes to; tests put their own in its place.</summary>
+/// <param name="input">Standard input.</param>
+/// <param name="output">Standard output: results.</param>
+/// <param name="error">Standard error: progress, remarks, errors.</param>
+/// <param name="isInteractive">Whether a person watches standard error on a terminal.</param>
+/// <param name="hasColour">Whether standard output is a terminal that shows colours.</param>
+/// <param name="cancellation">Asked for by Ctrl-C.</param>
+internal sealed class Terminal(TextReader input, TextWriter output, TextWriter error, bool isInteractive, bool hasColour, CancellationToken cancellation)
+{
+    /// <summary>Stands for standard input or output wherever a file is taken.</summary>
+    public const string Standard = "-";
+
+    public TextReader Input => input;
+
+    public TextWriter Output => output;
+
+    public TextWriter Error => error;
+
+    public bool IsInteractive => isInteractive;
+
+    public bool HasColour => hasColour;
+
+    public CancellationToken Cancellation => cancellation;
+
+    /// <summary>The lines of a file or of standard input.</summary>
+    public IEnumerable<JsonLine> ReadLines(string path) => path == Standard ? JsonLines.Read(input, "standard input") : JsonLines.Read(path);
+
+    /// <summary>Writes a file whole or not at all, or standard output as it comes.</summary>
+    public void WriteLines(string path, Action<JsonLineWriter> write)
+    {
+        if (path == Standard) write(new JsonLineWriter(output));
+        else JsonLines.Write(path, write);
+    }
+
+    /// <summary>Where remarks belong when <paramref name="path"/> is written: not between the lines of standard output.</summary>
+    public TextWriter Beside(string? path) => path == Standard ? error : output;
+}

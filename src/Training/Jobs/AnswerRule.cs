@@ -1,0 +1,68 @@
+using Bellman.Training.Evaluation;
+using Bellman.Training.Tasks;
+
+namespace Bellman.Training.Jobs;
+
+/// <summary>The verdict on one answer.</summary>
+/// <param name="Extracted">The answer that was found in the prediction; empty when there is none.</param>
+/// <param name="Correct">Whether it is right.</param>
+public readonly record struct AnswerVerdict(string Extracted, bool Correct);
+
+/// <summary>How predictions are graded, chosen by name: <c>gsm8k</c>, <c>math</c>, or an embedded task.</summary>
+public abstract class AnswerRule
+{
+    private protected AnswerRule() { }
+
+    /// <summary>Names that <see cref="Find"/> knows.</summary>
+    public static IReadOnlyList<string> Names { get; } = ["gsm8k", "math", .. ReasoningTasks.Names];
+
+    /// <summary>Whether a reference answer is needed; an embedded task reads all it needs from the question.</summary>
+    public virtual bool NeedsReference => true;
+
+    /// <summary>The rule of that name.</summary>
+    /// <param name="name">One of <see cref="Names"/>.</param>
+    /// <param name="strict">GSM8K only: the text behind <c>#### </c>, character by character.</param>
+    /// <exception cref="Kernels.BellmanException">No rule has that name.</exception>
+    public static AnswerRule Find(string name, bool strict = false) => name switch
+    {
+        "gsm8k" => new Gsm8kRule(strict),
+        "math" => new MathRule(),
+        _ => new TaskRule(ReasoningTasks.Create(name)),
+    };
+
+    /// <summary>Grades a prediction.</summary>
+    /// <param name="question">The problem's text; empty when it is not known.</param>
+    /// <param name="prediction">The whole response.</param>
+    /// <param name="reference">The reference answer; ignored where none is needed.</param>
+    public abstract AnswerVerdict Grade(string question, string prediction, string reference);
+
+    private sealed class Gsm8kRule(bool strict) : AnswerRule
+    {
+        public override AnswerVerdict Grade(string question, string prediction, string reference)
+        {
+            AnswerGrade grade = strict ? Gsm8kGrader.GradeStrict(prediction, reference) : Gsm8kGrader.Grade(prediction, reference);
+            return new AnswerVerdict(grade.Extracted, grade.Correct);
+        }
+    }
+
+    private sealed class MathRule : AnswerRule
+    {
+        public override AnswerVerdict Grade(string question, string prediction, string reference)
+        {
+            MathGrade grade = MathGrader.Grade(question, prediction, reference);
+            return new AnswerVerdict(string.Join(", ", grade.Extracted), grade.Correct);
+        }
+    }
+
+    private sealed class TaskRule(IReasoningTask task) : AnswerRule
+    {
+        public override bool NeedsReference => false;
+
+        public override AnswerVerdict Grade(string question, string prediction, string reference)
+        {
+            int mark = prediction.LastIndexOf("####", StringComparison.Ordinal);
+            string extracted = mark < 0 ? "" : prediction[(mark + 4)..].Trim();
+            return new AnswerVerdict(extracted, task.Grade(task.Parse(question), prediction).Correct);
+        }
+    }
+}
