@@ -1,0 +1,111 @@
+using System.Globalization;
+
+namespace Bellman.Training.Data;
+
+/// <summary>Why a record is no trajectory.</summary>
+public enum DropReason
+{
+    /// <summary>More tokens than the limit.</summary>
+    Overlong,
+
+    /// <summary>The response was cut before its end.</summary>
+    Unfinished,
+
+    /// <summary>The response is empty.</summary>
+    Empty,
+
+    /// <summary>The reward is below the one asked for.</summary>
+    LowReward,
+
+    /// <summary>An equal trajectory was kept already.</summary>
+    Duplicate,
+}
+
+/// <summary>What became of the records of one or more data files. Filled while they are read.</summary>
+public sealed class DataReport
+{
+    private readonly int[] _dropped = new int[Enum.GetValues<DropReason>().Length];
+    private readonly HashSet<string> _groups = new(StringComparer.Ordinal);
+    private double _rewards;
+
+    /// <summary>Records read.</summary>
+    public int Read { get; internal set; }
+
+    /// <summary>Trajectories kept.</summary>
+    public int Kept { get; private set; }
+
+    /// <summary>Tokens of all kept trajectories.</summary>
+    public long Tokens { get; private set; }
+
+    /// <summary>Tokens of the shortest.</summary>
+    public int ShortestTokens { get; private set; }
+
+    /// <summary>Tokens of the longest.</summary>
+    public int LongestTokens { get; private set; }
+
+    /// <summary>Mean number of tokens; 0 when nothing was kept.</summary>
+    public double MeanTokens => Kept == 0 ? 0 : (double)Tokens / Kept;
+
+    /// <summary>Mean reward; 0 when nothing was kept.</summary>
+    public double MeanReward => Kept == 0 ? 0 : _rewards / Kept;
+
+    /// <summary>Action tokens.</summary>
+    public long ActionTokens { get; private set; }
+
+    /// <summary>States.</summary>
+    public long States { get; private set; }
+
+    /// <summary>Different questions.</summary>
+    public int Groups => _groups.Count;
+
+    /// <summary>Records that were dropped, all reasons together.</summary>
+    public int DroppedTotal => _dropped.Sum();
+
+    /// <summary>Records dropped for one reason.</summary>
+    public int Dropped(DropReason reason) => _dropped[(int)reason];
+
+    /// <summary>Everything in one line.</summary>
+    public override string ToString()
+    {
+        string reasons = Reasons();
+        string dropped = reasons.Length == 0 ? "none dropped" : $"dropped {reasons}";
+        return Kept == 0
+            ? $"{Read} records read, none kept; {dropped}"
+            : string.Create(CultureInfo.InvariantCulture,
+                $"{Read} records read, {Kept} kept of {Groups} questions; {dropped}; tokens {ShortestTokens} to {LongestTokens}, mean {MeanTokens:F1}; {ActionTokens} actions, {States} states; mean reward {MeanReward:F3}");
+    }
+
+    internal void Drop(DropReason reason) => _dropped[(int)reason]++;
+
+    internal void Keep(Trajectory trajectory)
+    {
+        int length = trajectory.Length;
+        ShortestTokens = Kept == 0 ? length : Math.Min(ShortestTokens, length);
+        LongestTokens = Math.Max(LongestTokens, length);
+        Kept++;
+        Tokens += length;
+        ActionTokens += trajectory.ActionCount;
+        States += trajectory.StateCount;
+        _rewards += trajectory.Reward;
+        if (trajectory.Group is { } group) _groups.Add(group);
+    }
+
+    private string Reasons()
+    {
+        var parts = new List<string>();
+        foreach (DropReason reason in Enum.GetValues<DropReason>())
+        {
+            if (Dropped(reason) == 0) continue;
+            string name = reason switch
+            {
+                DropReason.Overlong => "over-long",
+                DropReason.Unfinished => "unfinished",
+                DropReason.Empty => "with an empty response",
+                DropReason.LowReward => "with a low reward",
+                _ => "as duplicates",
+            };
+            parts.Add($"{Dropped(reason)} {name}");
+        }
+        return string.Join(", ", parts);
+    }
+}

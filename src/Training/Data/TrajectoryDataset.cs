@@ -1,0 +1,105 @@
+namespace Bellman.Training.Data;
+
+/// <summary>The trajectories of one or more files in file order, and the report on what was left out.</summary>
+public sealed class TrajectoryDataset
+{
+    private TrajectoryDataset(List<Trajectory> trajectories, DataReport report) => (Trajectories, Report) = (trajectories, report);
+
+    /// <summary>What was kept, in the order of the files.</summary>
+    public IReadOnlyList<Trajectory> Trajectories { get; }
+
+    /// <summary>Counts.</summary>
+    public DataReport Report { get; }
+
+    /// <summary>Reads, tokenises and filters files.</summary>
+    /// <param name="paths">The files, read in this order.</param>
+    /// <param name="tokenizer">Makes trajectories of records.</param>
+    /// <param name="options">Which records are used.</param>
+    /// <param name="progress">Called now and then with the report so far.</param>
+    /// <param name="cancellation">Stops the reading.</param>
+    /// <exception cref="DataException">A file or line is wrong, a record is to be refused, or nothing is left.</exception>
+    public static TrajectoryDataset Load(IEnumerable<string> paths, TrajectoryTokenizer tokenizer, DatasetOptions options,
+        Action<DataReport>? progress = null, CancellationToken cancellation = default)
+    {
+        const int ProgressEvery = 256;
+        var kept = new List<Trajectory>();
+        var report = new DataReport();
+        var seen = new HashSet<Trajectory>(new SameTokens());
+        var files = new List<string>();
+        foreach (string path in paths)
+        {
+            files.Add(path);
+            int read = 0;
+            foreach (DataRecord record in TrajectoryFile.Read(path, options.Format, options.Fields))
+            {
+                cancellation.ThrowIfCancellationRequested();
+                report.Read++;
+                if (One(record, path) is { } trajectory)
+                {
+                    kept.Add(trajectory);
+                    report.Keep(trajectory);
+                }
+                if (report.Read % ProgressEvery == 0) progress?.Invoke(report);
+                if (++read == options.Limit) break;
+            }
+        }
+        progress?.Invoke(report);
+        if (kept.Count == 0)
+            throw new DataException($"{string.Join(", ", files)}: no trajectory is left to train on: {report}; check data.max_length ({tokenizer.Options.MaxLength} in effect) and the fields.");
+        return new TrajectoryDataset(kept, report);
+
+        Trajectory? One(DataRecord record, string path)
+        {
+            if (options.RequireReward && Reward(record) is null && record is not PreferenceRecord)
+                throw new DataException($"{path}: line {record.Line}: field '{options.Fields.Reward}' is missing (nor is there '{options.Fields.Label}'); this objective needs rewards, map the field with data.fields.reward.");
+            Trajectory? trajectory;
+            DropReason reason;
+            string? problem;
+            try
+            {
+                (trajectory, reason, problem) = tokenizer.TryTokenize(record);
+            }
+            catch (DataException error)
+            {
+                throw new DataException($"{path}: {error.Message}", error);
+            }
+            if (trajectory is null)
+            {
+                DropPolicy policy = reason == DropReason.Empty ? options.Empty : options.Overlong;
+                string remedy = reason == DropReason.Empty ? " Set data.empty to drop to leave such lines out." : "";
+                if (policy == DropPolicy.Refuse) throw new DataException($"{path}: line {record.Line}: {problem}{remedy}");
+                report.Drop(reason);
+                return null;
+            }
+            if (options.MinReward is { } least && trajectory.Reward < least) return Dropped(DropReason.LowReward);
+            return options.Deduplicate && !seen.Add(trajectory) ? Dropped(DropReason.Duplicate) : trajectory;
+        }
+
+        Trajectory? Dropped(DropReason reason)
+        {
+            report.Drop(reason);
+            return null;
+        }
+    }
+
+    private static float? Reward(DataRecord record) => record switch
+    {
+        ResponseRecord response => response.Reward,
+        ConversationRecord conversation => conversation.Reward,
+        _ => null,
+    };
+
+    /// <summary>Equal ids, actions and reward.</summary>
+    private sealed class SameTokens : IEqualityComparer<Trajectory>
+    {
+        public bool Equals(Trajectory? x, Trajectory? y) => x is not null && y is not null && x.Reward.Equals(y.Reward)
+            && x.Ids.AsSpan().SequenceEqual(y.Ids) && x.ActionMask.AsSpan().SequenceEqual(y.ActionMask);
+
+        public int GetHashCode(Trajectory trajectory)
+        {
+            var hash = new HashCode();
+            foreach (int id in trajectory.Ids) hash.Add(id);
+            return hash.ToHashCode();
+        }
+    }
+}
