@@ -1,0 +1,120 @@
+using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Ops.AdamW;
+using Bellman.Kernels.Ops.Embedding;
+using Bellman.Kernels.Ops.GradientNorm;
+using Bellman.Kernels.Ops.HeadNorm;
+using Bellman.Kernels.Ops.KlPenalty;
+using Bellman.Kernels.Ops.Residual;
+using Bellman.Kernels.Ops.RmsNorm;
+using Bellman.Kernels.Ops.Rope;
+using Bellman.Kernels.Ops.Sample;
+using Bellman.Kernels.Ops.SoftBellman;
+using Bellman.Kernels.Ops.SwiGlu;
+using Xunit;
+using static Bellman.Kernels.Tests.OpTest;
+
+namespace Bellman.Kernels.Tests;
+
+/// <summary>What holds for every op: no managed allocation once warm, and a clear refusal of foreign devices.</summary>
+public sealed class OpContractTests
+{
+    private const int T = 40, C = 48, V = 100;
+
+    /// <summary>Every op once, on tensors that a function makes: the name of each with its call.</summary>
+    private static (string Name, Action Call)[] Calls(Func<DType, int, int, Tensor> make)
+    {
+        Tensor F(int rows, int columns) => make(DType.F32, rows, columns);
+        Tensor x = F(T, C), y = F(T, C), w = F(1, C), rstd = F(T, 1), dx = F(T, C), dw = F(1, C), ids = make(DType.I32, T, 1);
+        Tensor cos = F(8, 6), table = F(V, C), gate = F(T, 2 * C), dGate = F(T, 2 * C), d = F(1, 12), headRstd = F(T, 3), logits = F(3, V);
+        Tensor column = F(T, 1), other = F(T, 1), reward = F(1, 1), gradient = F(T, 1), values = F(T, 1);
+        Tensor starts = make(DType.I32, 2, 1), ones = F(T, 1);
+        if (x.Device is CpuDevice)
+        {
+            starts.AsSpan<int>()[1] = T;
+            ones.AsSpan<float>().Fill(1);
+        }
+        AdamWTensor[] adam = [new(x, y, dx, F(T, C), true)];
+        Tensor[] gradients = [x, y];
+        var settings = new AdamWSettings(1e-3, 0.9, 0.95, 1e-8, 0);
+        SampleRow[] rows = [new(0, 0, 1, 1, 1, 1), new(1, 0, 1, 1, 1, 1), new(1, 5, 0.9f, 1, 1, 1)];
+        int[] chosen = new int[3];
+        float[] logProbs = new float[3];
+        var batch = new SoftBellmanBatch(column, other, values, ones, ones, reward, starts);
+        var options = new SoftBellmanOptions { Beta = 0.03 };
+        return
+        [
+            ("RmsNorm.Forward", () => RmsNorm.Forward(x, w, 1e-6f, y, rstd)),
+            ("RmsNorm.Backward", () => RmsNorm.Backward(y, x, w, rstd, dx, dw)),
+            ("HeadNorm.Forward", () => HeadNorm.Forward(x, d, d, 2, 1, 1e-6f, y, headRstd)),
+            ("HeadNorm.Backward", () => HeadNorm.Backward(y, x, d, d, 2, 1, headRstd, d, d)),
+            ("Rope.Forward", () => Rope.Forward(x, 3, 12, ids, cos, cos)),
+            ("Rope.Backward", () => Rope.Backward(x, 3, 12, ids, cos, cos)),
+            ("SwiGlu.Forward", () => SwiGlu.Forward(gate, y)),
+            ("SwiGlu.Backward", () => SwiGlu.Backward(y, gate, dGate)),
+            ("Embedding.Forward", () => Embedding.Forward(ids, table, 1, y)),
+            ("Embedding.Backward", () => Embedding.Backward(y, ids, 1, table)),
+            ("Residual.Add", () => Residual.Add(x, y, 1)),
+            ("AdamW.Step", () => AdamW.Step(adam, settings, 1, 1)),
+            ("GradientNorm.Norm", () => GradientNorm.Norm(gradients)),
+            ("Sample.Next", () => Sample.Next(logits, rows, chosen, logProbs)),
+            ("SoftBellman.ValueLoss", () => SoftBellman.ValueLoss(batch, options, gradient)),
+            ("SoftBellman.PolicyLoss", () => SoftBellman.PolicyLoss(batch, options, gradient)),
+            ("KlPenalty.Mean", () => KlPenalty.Mean(column, ones, starts, 1, 0, gradient)),
+            ("KlPenalty.Sampled", () => KlPenalty.Sampled(column, other, ones, starts, 1, 0, gradient)),
+        ];
+    }
+
+    [Fact]
+    public void No_op_allocates_once_warm() => AtEveryWidth(() =>
+    {
+        foreach ((string name, Action call) in Calls(Device.Cpu.Create))
+        {
+            for (int i = 0; i < 3; i++) call();
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            for (int i = 0; i < 10; i++) call();
+            long allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+            Assert.True(allocated == 0, $"{name} allocated {allocated} bytes in ten calls");
+        }
+    });
+
+    [Fact]
+    public void Every_op_refuses_a_device_without_kernels()
+    {
+        var foreign = new ForeignDevice();
+        foreach ((string name, Action call) in Calls(foreign.Create))
+        {
+            DeviceException error = Assert.Throws<DeviceException>(call);
+            Assert.Equal($"{name}: there is no kernel for device elsewhere; use cpu.", error.Message);
+        }
+    }
+
+    [Fact]
+    public void Tensors_of_two_devices_do_not_mix()
+    {
+        DeviceException error = Assert.Throws<DeviceException>(
+            () => Residual.Add(Device.Cpu.Create(DType.F32, 1, 1), new ForeignDevice().Create(DType.F32, 1, 1), 1));
+        Assert.Equal("Residual.Add: y is on elsewhere, the first argument on cpu; copy it there first.", error.Message);
+    }
+
+    private sealed class ForeignDevice : Device
+    {
+        public override string Name => "elsewhere";
+
+        public override DType ActivationType => DType.F32;
+
+        public override Storage Allocate(long bytes) => new ForeignStorage(this, bytes);
+
+        public override void Upload<TElement>(ReadOnlySpan<TElement> source, Tensor target) => throw new NotSupportedException();
+
+        public override void Download<TElement>(Tensor source, Span<TElement> target) => throw new NotSupportedException();
+
+        public override void Clear(Tensor tensor) => throw new NotSupportedException();
+    }
+
+    private sealed class ForeignStorage(Device device, long bytes) : Storage(device, bytes)
+    {
+        internal override nint Address => 0;
+
+        public override void Dispose() { }
+    }
+}
