@@ -3,6 +3,7 @@ using System.Text.Json;
 using Bellman.Runtime.Tokenizers.Formats;
 using Bellman.Runtime.Tokenizers.Models;
 using Bellman.Runtime.Tokenizers.Pipeline;
+using AtomicFile = Bellman.Runtime.Checkpoints.AtomicFile;
 
 namespace Bellman.Runtime.Tokenizers;
 
@@ -35,6 +36,8 @@ public sealed partial class Tokenizer
         ReadAddedTokens(json);
         _rawTokens = new AddedTokens(_addedById.Values.Where(x => !x.Normalized).Select(x => (x, x.Content)));
         _normalizedTokens = new AddedTokens(_addedById.Values.Where(x => x.Normalized).Select(x => (x, Normalize(x.Content, false))));
+        _chatTemplate = new Lazy<ChatTemplate?>(() =>
+            (files.ChatTemplate ?? files.Config.ChatTemplate) is { } template ? ChatTemplate.Parse(template, SpecialTokenNames()) : null);
         VocabularySize = Math.Max(_model.Vocabulary.Size, _addedById.Count > 0 ? _addedById.Keys.Max() + 1 : 0);
         BosId = IdOfOptional(files.Config.Bos);
         EosId = IdOfOptional(files.Config.Eos);
@@ -126,7 +129,7 @@ public sealed partial class Tokenizer
         ArgumentNullException.ThrowIfNull(text);
         var ids = new List<int>(text.Length / 3 + 4);
         if (addSpecialTokens) ids.AddRange(_postProcessor.Before);
-        Encode(text, continues: false, ids);
+        Encode(text, atStart: true, continues: false, ids);
         if (addSpecialTokens) ids.AddRange(_postProcessor.After);
         return [.. ids];
     }
@@ -141,7 +144,7 @@ public sealed partial class Tokenizer
     {
         ArgumentNullException.ThrowIfNull(text);
         var ids = new List<int>(text.Length / 3 + 4);
-        Encode(text, continues: true, ids);
+        Encode(text, atStart: false, continues: true, ids);
         return [.. ids];
     }
 
@@ -191,7 +194,8 @@ public sealed partial class Tokenizer
     /// Writes tokenizer.json, tokenizer_config.json and, where there was one, chat_template.jinja; the folder is made. What
     /// was loaded is written back byte for byte. Each file appears whole or not at all.
     /// </summary>
-    /// <exception cref="TokenizerException">The folder cannot be written.</exception>
+    /// <exception cref="TokenizerException">The folder cannot be made.</exception>
+    /// <exception cref="Bellman.Kernels.BellmanException">A file cannot be written.</exception>
     public void Save(string folder)
     {
         ArgumentNullException.ThrowIfNull(folder);
@@ -203,11 +207,11 @@ public sealed partial class Tokenizer
         {
             throw new TokenizerException($"{folder}: the folder cannot be made: {error.Message}", error);
         }
-        WholeFile.Write(Path.Combine(folder, "tokenizer.json"), _files.Json);
+        AtomicFile.WriteBytes(Path.Combine(folder, "tokenizer.json"), _files.Json);
         TokenizerConfig config = _files.Config;
-        WholeFile.Write(Path.Combine(folder, "tokenizer_config.json"),
+        AtomicFile.WriteBytes(Path.Combine(folder, "tokenizer_config.json"),
             _files.ConfigBytes ?? TokenizerJson.WriteConfig(config.Bos, config.Eos, config.Pad, config.Unknown, null));
-        if (_files.ChatTemplate is not null) WholeFile.Write(Path.Combine(folder, "chat_template.jinja"), Encoding.UTF8.GetBytes(_files.ChatTemplate));
+        if (_files.ChatTemplate is not null) AtomicFile.WriteBytes(Path.Combine(folder, "chat_template.jinja"), Encoding.UTF8.GetBytes(_files.ChatTemplate));
     }
 
     internal static Tokenizer Create(string name, TokenizerJson json, string? bos, string? eos, string? pad, string? unknown) =>
@@ -215,33 +219,31 @@ public sealed partial class Tokenizer
 
     internal DecoderStage StartDecoding(DecoderStage sink) => _decoder.Start(sink);
 
-    /// <summary>Appends the ids of a text, without special tokens around it.</summary>
-    private void Encode(string text, bool continues, List<int> ids)
+    /// <summary>Appends the ids of a text, without special tokens around it; returns whether an added token ends it.</summary>
+    private bool Encode(string text, bool atStart, bool continues, List<int> ids)
     {
         text = WellFormed(text);
         var pieces = new PieceList();
-        if (_rawTokens.IsEmpty)
-        {
-            EncodeSection(text, atStart: !continues, continues, pieces, ids);
-            return;
-        }
+        if (_rawTokens.IsEmpty) return EncodeSection(text, atStart, continues, pieces, ids);
         var ranges = new List<(int Start, int Length, AddedToken? Token)>();
         _rawTokens.Split(text, ranges);
+        bool endsInToken = false;
         foreach ((int start, int length, AddedToken? token) in ranges)
         {
             if (token is not null) ids.Add(token.Id);
-            else EncodeSection(text.Substring(start, length), atStart: start == 0 && !continues, continues && start == 0, pieces, ids);
+            endsInToken = token is not null || EncodeSection(text.Substring(start, length), atStart && start == 0, continues && start == 0, pieces, ids);
         }
+        return endsInToken;
     }
 
     /// <summary>Text between two added tokens.</summary>
-    private void EncodeSection(string text, bool atStart, bool continues, PieceList pieces, List<int> ids)
+    private bool EncodeSection(string text, bool atStart, bool continues, PieceList pieces, List<int> ids)
     {
         text = Normalize(text, continues);
         if (_normalizedTokens.IsEmpty)
         {
             EncodePlain(text, atStart, continues, pieces, ids);
-            return;
+            return false;
         }
         var ranges = new List<(int Start, int Length, AddedToken? Token)>();
         _normalizedTokens.Split(text, ranges);
@@ -250,6 +252,7 @@ public sealed partial class Tokenizer
             if (token is not null) ids.Add(token.Id);
             else EncodePlain(text.Substring(start, length), atStart && start == 0, continues && start == 0, pieces, ids);
         }
+        return ranges is [.., { Token: not null }];
     }
 
     private void EncodePlain(string text, bool atStart, bool continues, PieceList pieces, List<int> ids)
@@ -263,7 +266,7 @@ public sealed partial class Tokenizer
     private string Normalize(string text, bool continues) => _normalizer?.Apply(text, continues) ?? text;
 
     // Half a surrogate pair is no character: read it as U+FFFD, as UTF-8 encoders do.
-    private static string WellFormed(string text)
+    internal static string WellFormed(string text)
     {
         if (text.AsSpan().IndexOfAnyInRange('\uD800', '\uDFFF') < 0) return text;
         var result = new StringBuilder(text.Length);

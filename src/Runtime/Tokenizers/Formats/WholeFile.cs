@@ -1,6 +1,6 @@
 namespace Bellman.Runtime.Tokenizers.Formats;
 
-/// <summary>Reads and writes files whole: a reader never meets half a file, and troubles are one line.</summary>
+/// <summary>Reads a file whole; troubles are one line.</summary>
 internal static class WholeFile
 {
     // The largest published tokenizer.json is below 40 MB.
@@ -22,30 +22,4 @@ internal static class WholeFile
 
     /// <summary>The file, or null when it is not there.</summary>
     public static byte[]? ReadOptional(string path) => File.Exists(path) ? Read(path) : null;
-
-    public static void Write(string path, ReadOnlySpan<byte> bytes)
-    {
-        string temporary = path + ".tmp-" + Guid.NewGuid().ToString("N");
-        try
-        {
-            using (var stream = new FileStream(temporary, FileMode.CreateNew, FileAccess.Write))
-            {
-                stream.Write(bytes);
-                stream.Flush(flushToDisk: true);
-            }
-            File.Move(temporary, path, overwrite: true);
-        }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException)
-        {
-            try
-            {
-                File.Delete(temporary);
-            }
-            catch (Exception again) when (again is IOException or UnauthorizedAccessException)
-            {
-                // The first error is the one to report.
-            }
-            throw new TokenizerException($"{path}: cannot be written: {error.Message}", error);
-        }
-    }
 }
