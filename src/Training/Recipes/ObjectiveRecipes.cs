@@ -1,3 +1,5 @@
+using Bellman.Kernels.Ops.SoftBellman;
+
 namespace Bellman.Training.Recipes;
 
 /// <summary>Section <c>rejection</c>.</summary>
@@ -71,7 +73,7 @@ public sealed record OreoRecipe
         FreezePolicySteps = values.Integer("oreo.freeze_policy_steps");
         TargetKl = values.OptionalNumber("oreo.target_kl");
         KlCoefficientLearningRate = values.Number("oreo.kl_coefficient_lr");
-        ImportanceWeights = values.Choice<ImportanceWeights>("oreo.importance_weights");
+        ImportanceWeights = values.Choice<ImportanceWeighting>("oreo.importance_weights");
         Hinge = values.Number("oreo.hinge");
         RewardScale = values.Number("oreo.reward_scale");
         RewardShift = values.Number("oreo.reward_shift");
@@ -106,7 +108,7 @@ public sealed record OreoRecipe
     public double KlCoefficientLearningRate { get; }
 
     /// <summary>Weights of trajectories.</summary>
-    public ImportanceWeights ImportanceWeights { get; }
+    public ImportanceWeighting ImportanceWeights { get; }
 
     /// <summary>Weight of the hinge at response level.</summary>
     public double Hinge { get; }

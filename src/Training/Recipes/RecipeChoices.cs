@@ -32,19 +32,6 @@ public enum DeviceChoice
     Cuda,
 }
 
-/// <summary>Course of the learning rate after the warm-up.</summary>
-public enum ScheduleShape
-{
-    /// <summary>Half a cosine down to the smallest learning rate.</summary>
-    Cosine,
-
-    /// <summary>A straight line down to the smallest learning rate.</summary>
-    Linear,
-
-    /// <summary>The largest learning rate throughout.</summary>
-    Constant,
-}
-
 /// <summary>Form of OREO's policy loss.</summary>
 public enum OreoLevel
 {
@@ -72,19 +59,6 @@ public enum KlForm
 
     /// <summary>exp(−ρ) + ρ − 1 of the sampled token.</summary>
     Sampled,
-}
-
-/// <summary>Weights of trajectories in OREO's policy loss.</summary>
-public enum ImportanceWeights
-{
-    /// <summary>All weigh the same.</summary>
-    Off,
-
-    /// <summary>The mean of each trajectory is weighted.</summary>
-    Trajectory,
-
-    /// <summary>Every state is weighted, and the mean is over all states of the batch.</summary>
-    Batch,
 }
 
 /// <summary>Whether the reference's log-probs are kept with the data.</summary>

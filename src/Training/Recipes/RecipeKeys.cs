@@ -90,7 +90,7 @@ internal static class RecipeKeys
         Integer("oreo.freeze_policy_steps", "0", Bounds.NotNegative, "First updates in which only the value model learns.", Oreo),
         Number("oreo.target_kl", "", Bounds.Positive, "KL to steer to by learning α.", Oreo),
         Number("oreo.kl_coefficient_lr", "1e-3", Bounds.Positive, "Learning rate of log α; used with oreo.target_kl.", Oreo),
-        Choice("oreo.importance_weights", "off", ["off", "trajectory", "batch"], "Weights exp(min(1, log-ratio of the trajectory)), averaged by trajectory or over all states of the batch.", Oreo),
+        Choice("oreo.importance_weights", "none", ["none", "per_sequence", "per_state"], "Weights exp(min(1, log-ratio of the trajectory)), on the mean of each trajectory or on every state of the batch.", Oreo),
         Number("oreo.hinge", "0", Bounds.NotNegative, "Weight of a hinge that keeps correct responses at least as likely as under the reference; response level only.", Oreo),
         Number("oreo.reward_scale", "1", Bounds.Any, "The reward is scale · reward + shift.", Oreo),
         Number("oreo.reward_shift", "0", Bounds.Any, "See oreo.reward_scale.", Oreo),

@@ -1,4 +1,5 @@
 using Bellman.Training.Data;
+using Bellman.Training.Optimizers;
 
 namespace Bellman.Training.Recipes;
 
