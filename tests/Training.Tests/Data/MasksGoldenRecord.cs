@@ -68,7 +68,7 @@ internal sealed class MasksGoldenRecord
         }
         Category = overlong ? MaskCategory.Overlong
             : steps && inside ? MaskCategory.StepStartsInsideToken
-            : steps && periods && (response[^1] == '\n' || response.EndsWith(". ", StringComparison.Ordinal) || response.EndsWith(".$ ", StringComparison.Ordinal)) ? MaskCategory.DelimiterAtEnd
+            : steps && periods && (response.EndsWith('\n') || response.EndsWith(". ", StringComparison.Ordinal) || response.EndsWith(".$ ", StringComparison.Ordinal)) ? MaskCategory.DelimiterAtEnd
             : MaskCategory.Same;
     }
 

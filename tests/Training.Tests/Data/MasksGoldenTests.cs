@@ -111,17 +111,15 @@ public sealed class MasksGoldenTests(ITestOutputHelper output)
 
     private static void CheckInsideToken(MasksGoldenRecord record, bool[] states, string what)
     {
-        int differences = 0;
+        // Not every such token makes a difference: at the start of a response both put a state before it.
         for (int t = 0; t < states.Length; t++)
         {
             if (states[t] == record.OfficialStates[t]) continue;
-            differences++;
             // Theirs lies before the token with the delimiter, ours behind it.
             string holder = record.OfficialStates[t] ? record.Pieces[t + 1] : record.Pieces[t];
             Assert.True(holder.TrimEnd(' ').Length > 0 && (holder.Contains('\n') || holder.Contains(". ") || holder.Contains(".$ ")), $"{what}: token '{holder}' at {t} explains no difference");
             if (record.OfficialStates[t]) Assert.True(t + 1 >= states.Length - 1 || states[t + 1], $"{what}: expected our state behind token {t + 1}");
         }
-        Assert.True(differences > 0, $"{what}: a difference was predicted, none was found");
     }
 
     private static void CheckHeader(MasksGoldenRecord record, bool[] officialActions, bool[] actions, bool[] states, string what)

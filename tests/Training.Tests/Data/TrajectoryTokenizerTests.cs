@@ -10,7 +10,7 @@ public sealed class TrajectoryTokenizerTests
     // One id for each word, digit, blank or sign; 0 is <s>, 1 is </s>.
     private static readonly string[] Vocabulary = ["<s>", "</s>", "Q", "A", ":", " ", "\n", "add", "two", "and", "4", ".", "x", "User", "System", "Assistant", "ok"];
 
-    private static Tokenizer Words(bool begin = false) => Tokenizer.CreateWordLevel(Vocabulary, "[A-Za-z]+|[\\s\\S]", begin ? "<s>" : null, "</s>");
+    private static Tokenizer Words() => Tokenizer.CreateWordLevel(Vocabulary, "[A-Za-z]+|[\\s\\S]", eosToken: "</s>");
 
     private static TrajectoryTokenizer Make(TrajectoryOptions? options = null) => new(Words(), options ?? new TrajectoryOptions());
 
@@ -51,6 +51,37 @@ public sealed class TrajectoryTokenizerTests
         Trajectory late = Make(new TrajectoryOptions { PromptMessages = 2 }).Tokenize(record);
         Assert.Equal(all.Ids, late.Ids);
         Assert.Equal("000000000000000000110", TrajectoryMasksTests.Picture(late.ActionMask));
+    }
+
+    [Fact]
+    public void ATemplateThatClosesItsTurnsNeedsNoMore()
+    {
+        // User : content ↵ Assistant : content </s>
+        Tokenizer tokenizer = Words().WithChatTemplate("{% for m in messages %}{% if m.role == 'user' %}User:{{ m.content }}\n{% else %}Assistant:{{ m.content }}</s>\n{% endif %}{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}");
+        Trajectory trajectory = new TrajectoryTokenizer(tokenizer, new TrajectoryOptions()).Tokenize(new ConversationRecord(1, "g", [new("user", "add"), new("assistant", "x"), new("user", "two"), new("assistant", "4")], 1, null));
+        Assert.Equal([13, 4, 7, 6, 15, 4, 12, 1, 6, 13, 4, 8, 6, 15, 4, 10, 1], trajectory.Ids);
+        Assert.Equal("00000110000000110", TrajectoryMasksTests.Picture(trajectory.ActionMask));
+    }
+
+    [Fact]
+    public void ATemplateThatClosesNothingGetsEndTokens()
+    {
+        Tokenizer tokenizer = Words().WithChatTemplate("{% for m in messages %}{% if m.role == 'user' %}User:{{ m.content }}\nAssistant:{% else %}{{ m.content }}{% endif %}{% endfor %}");
+        Trajectory trajectory = new TrajectoryTokenizer(tokenizer, new TrajectoryOptions()).Tokenize(new ConversationRecord(1, "g", [new("user", "add"), new("assistant", "x"), new("user", "two"), new("assistant", "4")], 1, null));
+        Assert.Equal([13, 4, 7, 6, 15, 4, 12, 1, 13, 4, 8, 6, 15, 4, 10, 1], trajectory.Ids);
+        Assert.Equal("0000011000000110", TrajectoryMasksTests.Picture(trajectory.ActionMask));
+    }
+
+    [Fact]
+    public void QwensTemplateLeavesTheModelItsContentAndEndToken()
+    {
+        var tokenizer = Tokenizer.Load(TestData.Data("tokenizers/qwen2.5"));
+        var record = new ConversationRecord(1, "g", [new("user", "Add 2 and 2."), new("assistant", "Sure.\n\n4"), new("user", "Thanks"), new("assistant", "Welcome")], 1, null);
+        Trajectory trajectory = new TrajectoryTokenizer(tokenizer, new TrajectoryOptions { StateLevel = StateLevel.Step, StepDelimiter = StepDelimiter.AgentTurn }).Tokenize(record);
+        Assert.Equal("Sure.\n\n4<|im_end|>Welcome<|im_end|>", tokenizer.Decode([.. Enumerable.Range(0, trajectory.Length).Where(t => trajectory.ActionMask[t]).Select(t => trajectory.Ids[t + 1])]));
+        Assert.Equal(2, trajectory.StateCount);
+        Assert.Equal(tokenizer.IdOf("<|im_end|>"), trajectory.Ids[^1]);
+        foreach (int t in Enumerable.Range(0, trajectory.Length).Where(t => trajectory.StateMask[t])) Assert.Equal("\n", tokenizer.Decode([trajectory.Ids[t]]));
     }
 
     [Fact]
