@@ -12,8 +12,9 @@ internal static class JsonFields
         {
             JsonDocument document = JsonDocument.Parse(utf8);
             if (document.RootElement.ValueKind == JsonValueKind.Object) return document;
+            string received = Kind(document.RootElement);
             document.Dispose();
-            throw new TokenizerException($"{file}: expected a JSON object at the top, received {Kind(document.RootElement)}; is this the right file?");
+            throw new TokenizerException($"{file}: expected a JSON object at the top, received {received}; is this the right file?");
         }
         catch (JsonException error)
         {

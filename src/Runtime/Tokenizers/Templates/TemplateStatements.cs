@@ -81,6 +81,9 @@ internal sealed record Target(IReadOnlyList<string> Names, string? Attribute, in
 
 internal sealed class For(Target target, Expression source, Expression? condition, List<Statement> body, List<Statement> otherwise, int line) : Statement(line)
 {
+    // A round makes a scope and a loop variable, as much work as copying this many characters.
+    private const int RoundCost = 1024;
+
     public override Flow Run(TemplateContext context)
     {
         TemplateScope outer = context.Scope;
@@ -93,6 +96,7 @@ internal sealed class For(Target target, Expression source, Expression? conditio
                 var kept = new List<object?>();
                 foreach (object? item in items)
                 {
+                    context.Step(RoundCost);
                     context.Scope = new TemplateScope(outer);
                     target.Assign(context, item);
                     if (condition.IsTrue(context)) kept.Add(item);
@@ -101,6 +105,7 @@ internal sealed class For(Target target, Expression source, Expression? conditio
             }
             for (int i = 0; i < items.Count; i++)
             {
+                context.Step(RoundCost);
                 context.Scope = new TemplateScope(outer);
                 target.Assign(context, items[i]);
                 context.Scope.Set("loop", Loop(items, i));
