@@ -1,0 +1,140 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+
+namespace Bellman.Kernels.Cpu.Gemm;
+
+/// <summary>A row count that the JIT knows: <c>sizeof</c> of the struct. One micro-kernel is compiled for each.</summary>
+internal interface IRowCount;
+
+#pragma warning disable CS1591, SA1402 // fourteen one-line markers
+
+[StructLayout(LayoutKind.Sequential, Size = 1)] internal readonly struct Rows1 : IRowCount;
+[StructLayout(LayoutKind.Sequential, Size = 2)] internal readonly struct Rows2 : IRowCount;
+[StructLayout(LayoutKind.Sequential, Size = 3)] internal readonly struct Rows3 : IRowCount;
+[StructLayout(LayoutKind.Sequential, Size = 4)] internal readonly struct Rows4 : IRowCount;
+[StructLayout(LayoutKind.Sequential, Size = 5)] internal readonly struct Rows5 : IRowCount;
+[StructLayout(LayoutKind.Sequential, Size = 6)] internal readonly struct Rows6 : IRowCount;
+[StructLayout(LayoutKind.Sequential, Size = 7)] internal readonly struct Rows7 : IRowCount;
+[StructLayout(LayoutKind.Sequential, Size = 8)] internal readonly struct Rows8 : IRowCount;
+[StructLayout(LayoutKind.Sequential, Size = 9)] internal readonly struct Rows9 : IRowCount;
+[StructLayout(LayoutKind.Sequential, Size = 10)] internal readonly struct Rows10 : IRowCount;
+[StructLayout(LayoutKind.Sequential, Size = 11)] internal readonly struct Rows11 : IRowCount;
+[StructLayout(LayoutKind.Sequential, Size = 12)] internal readonly struct Rows12 : IRowCount;
+[StructLayout(LayoutKind.Sequential, Size = 13)] internal readonly struct Rows13 : IRowCount;
+[StructLayout(LayoutKind.Sequential, Size = 14)] internal readonly struct Rows14 : IRowCount;
+#pragma warning restore CS1591, SA1402
+
+/// <summary>How the micro-kernel finds element (row, k) of A.</summary>
+internal interface IALayout;
+
+/// <summary>A is row-major: element (row, k) at <c>a[row·stride + k]</c>.</summary>
+[StructLayout(LayoutKind.Sequential, Size = 1)] internal readonly struct RowMajor : IALayout;
+
+/// <summary>A is transposed: element (row, k) at <c>a[k·stride + row]</c>.</summary>
+[StructLayout(LayoutKind.Sequential, Size = 2)] internal readonly struct KMajor : IALayout;
+
+/// <summary>
+/// C[rows × 2 vectors] = init + A[rows × k] · panel[k × 2 vectors]. All accumulators stay in registers: up to 14 rows with
+/// 32 registers of 512 bits, up to 6 with 16 registers. Each output element is one chain of fused multiply-adds over k in
+/// ascending order, whatever the row count, so results do not depend on how rows are grouped.
+/// </summary>
+internal static unsafe class MicroKernel
+{
+    /// <param name="a">First element of A's tile.</param>
+    /// <param name="aStride">Stride of A, see the layout.</param>
+    /// <param name="panel">k rows of two vectors.</param>
+    /// <param name="k">Length of the sum.</param>
+    /// <param name="init">What to start from: C itself, a bias row (stride 0), or null for zero.</param>
+    /// <param name="initStride">Row stride of <paramref name="init"/>.</param>
+    /// <param name="c">Output tile.</param>
+    /// <param name="cStride">Row stride of C.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Run<V, TRows, TLayout>(float* a, nint aStride, float* panel, nint k, float* init, nint initStride, float* c, nint cStride)
+        where V : unmanaged, IVector<V>
+        where TRows : unmanaged, IRowCount
+        where TLayout : unmanaged, IALayout
+    {
+        V c00, c01, c10, c11, c20, c21, c30, c31, c40, c41, c50, c51, c60, c61, c70, c71, c80, c81, c90, c91, c100, c101, c110, c111, c120, c121, c130, c131;
+        c00 = c01 = c10 = c11 = c20 = c21 = c30 = c31 = c40 = c41 = c50 = c51 = c60 = c61 = c70 = c71 = c80 = c81 = c90 = c91 = c100 = c101 = c110 = c111 = c120 = c121 = c130 = c131 = V.Zero;
+        int width = sizeof(V) / sizeof(float);
+        if (init != null)
+        {
+            { c00 = V.Load(init + 0 * initStride); c01 = V.Load(init + 0 * initStride + width); }
+            if (sizeof(TRows) > 1) { c10 = V.Load(init + 1 * initStride); c11 = V.Load(init + 1 * initStride + width); }
+            if (sizeof(TRows) > 2) { c20 = V.Load(init + 2 * initStride); c21 = V.Load(init + 2 * initStride + width); }
+            if (sizeof(TRows) > 3) { c30 = V.Load(init + 3 * initStride); c31 = V.Load(init + 3 * initStride + width); }
+            if (sizeof(TRows) > 4) { c40 = V.Load(init + 4 * initStride); c41 = V.Load(init + 4 * initStride + width); }
+            if (sizeof(TRows) > 5) { c50 = V.Load(init + 5 * initStride); c51 = V.Load(init + 5 * initStride + width); }
+            if (sizeof(TRows) > 6) { c60 = V.Load(init + 6 * initStride); c61 = V.Load(init + 6 * initStride + width); }
+            if (sizeof(TRows) > 7) { c70 = V.Load(init + 7 * initStride); c71 = V.Load(init + 7 * initStride + width); }
+            if (sizeof(TRows) > 8) { c80 = V.Load(init + 8 * initStride); c81 = V.Load(init + 8 * initStride + width); }
+            if (sizeof(TRows) > 9) { c90 = V.Load(init + 9 * initStride); c91 = V.Load(init + 9 * initStride + width); }
+            if (sizeof(TRows) > 10) { c100 = V.Load(init + 10 * initStride); c101 = V.Load(init + 10 * initStride + width); }
+            if (sizeof(TRows) > 11) { c110 = V.Load(init + 11 * initStride); c111 = V.Load(init + 11 * initStride + width); }
+            if (sizeof(TRows) > 12) { c120 = V.Load(init + 12 * initStride); c121 = V.Load(init + 12 * initStride + width); }
+            if (sizeof(TRows) > 13) { c130 = V.Load(init + 13 * initStride); c131 = V.Load(init + 13 * initStride + width); }
+        }
+        if (sizeof(TLayout) == sizeof(RowMajor))
+        {
+            // Rows in groups of three share a pointer, so that 14 rows need five pointers and two strides.
+            float* p0 = a, p1 = a + 3 * aStride, p2 = a + 6 * aStride, p3 = a + 9 * aStride, p4 = a + 12 * aStride;
+            nint twice = 2 * aStride;
+            for (nint i = 0; i < k; i++)
+            {
+                V b0 = V.Load(panel), b1 = V.Load(panel + width), x;
+                { x = V.Broadcast(p0[i]); c00 = V.MultiplyAdd(x, b0, c00); c01 = V.MultiplyAdd(x, b1, c01); }
+                if (sizeof(TRows) > 1) { x = V.Broadcast(p0[aStride + i]); c10 = V.MultiplyAdd(x, b0, c10); c11 = V.MultiplyAdd(x, b1, c11); }
+                if (sizeof(TRows) > 2) { x = V.Broadcast(p0[twice + i]); c20 = V.MultiplyAdd(x, b0, c20); c21 = V.MultiplyAdd(x, b1, c21); }
+                if (sizeof(TRows) > 3) { x = V.Broadcast(p1[i]); c30 = V.MultiplyAdd(x, b0, c30); c31 = V.MultiplyAdd(x, b1, c31); }
+                if (sizeof(TRows) > 4) { x = V.Broadcast(p1[aStride + i]); c40 = V.MultiplyAdd(x, b0, c40); c41 = V.MultiplyAdd(x, b1, c41); }
+                if (sizeof(TRows) > 5) { x = V.Broadcast(p1[twice + i]); c50 = V.MultiplyAdd(x, b0, c50); c51 = V.MultiplyAdd(x, b1, c51); }
+                if (sizeof(TRows) > 6) { x = V.Broadcast(p2[i]); c60 = V.MultiplyAdd(x, b0, c60); c61 = V.MultiplyAdd(x, b1, c61); }
+                if (sizeof(TRows) > 7) { x = V.Broadcast(p2[aStride + i]); c70 = V.MultiplyAdd(x, b0, c70); c71 = V.MultiplyAdd(x, b1, c71); }
+                if (sizeof(TRows) > 8) { x = V.Broadcast(p2[twice + i]); c80 = V.MultiplyAdd(x, b0, c80); c81 = V.MultiplyAdd(x, b1, c81); }
+                if (sizeof(TRows) > 9) { x = V.Broadcast(p3[i]); c90 = V.MultiplyAdd(x, b0, c90); c91 = V.MultiplyAdd(x, b1, c91); }
+                if (sizeof(TRows) > 10) { x = V.Broadcast(p3[aStride + i]); c100 = V.MultiplyAdd(x, b0, c100); c101 = V.MultiplyAdd(x, b1, c101); }
+                if (sizeof(TRows) > 11) { x = V.Broadcast(p3[twice + i]); c110 = V.MultiplyAdd(x, b0, c110); c111 = V.MultiplyAdd(x, b1, c111); }
+                if (sizeof(TRows) > 12) { x = V.Broadcast(p4[i]); c120 = V.MultiplyAdd(x, b0, c120); c121 = V.MultiplyAdd(x, b1, c121); }
+                if (sizeof(TRows) > 13) { x = V.Broadcast(p4[aStride + i]); c130 = V.MultiplyAdd(x, b0, c130); c131 = V.MultiplyAdd(x, b1, c131); }
+                panel += 2 * width;
+            }
+        }
+        else
+        {
+            for (nint i = 0; i < k; i++)
+            {
+                V b0 = V.Load(panel), b1 = V.Load(panel + width), x;
+                { x = V.Broadcast(a[0]); c00 = V.MultiplyAdd(x, b0, c00); c01 = V.MultiplyAdd(x, b1, c01); }
+                if (sizeof(TRows) > 1) { x = V.Broadcast(a[1]); c10 = V.MultiplyAdd(x, b0, c10); c11 = V.MultiplyAdd(x, b1, c11); }
+                if (sizeof(TRows) > 2) { x = V.Broadcast(a[2]); c20 = V.MultiplyAdd(x, b0, c20); c21 = V.MultiplyAdd(x, b1, c21); }
+                if (sizeof(TRows) > 3) { x = V.Broadcast(a[3]); c30 = V.MultiplyAdd(x, b0, c30); c31 = V.MultiplyAdd(x, b1, c31); }
+                if (sizeof(TRows) > 4) { x = V.Broadcast(a[4]); c40 = V.MultiplyAdd(x, b0, c40); c41 = V.MultiplyAdd(x, b1, c41); }
+                if (sizeof(TRows) > 5) { x = V.Broadcast(a[5]); c50 = V.MultiplyAdd(x, b0, c50); c51 = V.MultiplyAdd(x, b1, c51); }
+                if (sizeof(TRows) > 6) { x = V.Broadcast(a[6]); c60 = V.MultiplyAdd(x, b0, c60); c61 = V.MultiplyAdd(x, b1, c61); }
+                if (sizeof(TRows) > 7) { x = V.Broadcast(a[7]); c70 = V.MultiplyAdd(x, b0, c70); c71 = V.MultiplyAdd(x, b1, c71); }
+                if (sizeof(TRows) > 8) { x = V.Broadcast(a[8]); c80 = V.MultiplyAdd(x, b0, c80); c81 = V.MultiplyAdd(x, b1, c81); }
+                if (sizeof(TRows) > 9) { x = V.Broadcast(a[9]); c90 = V.MultiplyAdd(x, b0, c90); c91 = V.MultiplyAdd(x, b1, c91); }
+                if (sizeof(TRows) > 10) { x = V.Broadcast(a[10]); c100 = V.MultiplyAdd(x, b0, c100); c101 = V.MultiplyAdd(x, b1, c101); }
+                if (sizeof(TRows) > 11) { x = V.Broadcast(a[11]); c110 = V.MultiplyAdd(x, b0, c110); c111 = V.MultiplyAdd(x, b1, c111); }
+                if (sizeof(TRows) > 12) { x = V.Broadcast(a[12]); c120 = V.MultiplyAdd(x, b0, c120); c121 = V.MultiplyAdd(x, b1, c121); }
+                if (sizeof(TRows) > 13) { x = V.Broadcast(a[13]); c130 = V.MultiplyAdd(x, b0, c130); c131 = V.MultiplyAdd(x, b1, c131); }
+                panel += 2 * width;
+                a += aStride;
+            }
+        }
+        { V.Store(c00, c + 0 * cStride); V.Store(c01, c + 0 * cStride + width); }
+        if (sizeof(TRows) > 1) { V.Store(c10, c + 1 * cStride); V.Store(c11, c + 1 * cStride + width); }
+        if (sizeof(TRows) > 2) { V.Store(c20, c + 2 * cStride); V.Store(c21, c + 2 * cStride + width); }
+        if (sizeof(TRows) > 3) { V.Store(c30, c + 3 * cStride); V.Store(c31, c + 3 * cStride + width); }
+        if (sizeof(TRows) > 4) { V.Store(c40, c + 4 * cStride); V.Store(c41, c + 4 * cStride + width); }
+        if (sizeof(TRows) > 5) { V.Store(c50, c + 5 * cStride); V.Store(c51, c + 5 * cStride + width); }
+        if (sizeof(TRows) > 6) { V.Store(c60, c + 6 * cStride); V.Store(c61, c + 6 * cStride + width); }
+        if (sizeof(TRows) > 7) { V.Store(c70, c + 7 * cStride); V.Store(c71, c + 7 * cStride + width); }
+        if (sizeof(TRows) > 8) { V.Store(c80, c + 8 * cStride); V.Store(c81, c + 8 * cStride + width); }
+        if (sizeof(TRows) > 9) { V.Store(c90, c + 9 * cStride); V.Store(c91, c + 9 * cStride + width); }
+        if (sizeof(TRows) > 10) { V.Store(c100, c + 10 * cStride); V.Store(c101, c + 10 * cStride + width); }
+        if (sizeof(TRows) > 11) { V.Store(c110, c + 11 * cStride); V.Store(c111, c + 11 * cStride + width); }
+        if (sizeof(TRows) > 12) { V.Store(c120, c + 12 * cStride); V.Store(c121, c + 12 * cStride + width); }
+        if (sizeof(TRows) > 13) { V.Store(c130, c + 13 * cStride); V.Store(c131, c + 13 * cStride + width); }
+    }
+}

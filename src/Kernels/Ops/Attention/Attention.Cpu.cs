@@ -1,0 +1,283 @@
+using System.Runtime.CompilerServices;
+using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Cpu.Gemm;
+
+namespace Bellman.Kernels.Ops.Attention;
+
+/// <summary>
+/// Blocked attention on the worker team. Keys and values are packed once per call into the panels of
+/// <see cref="GemmBlock{V,TLayout}"/>, then each task does a block of 64 queries of one head (forward) or one key-value head of
+/// one sequence (backward). Key blocks are counted from the start of the sequence and visited in ascending order, so a
+/// query's result depends on nothing but its own past.
+/// </summary>
+internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
+{
+    private const int Block = 64;
+
+    private static int Width => GemmBlock<V, RowMajor>.Width;
+
+    public static void Forward(Tensor qkv, AttentionShape shape, Tensor sequenceStarts, Tensor y, Tensor logSumExp, Arena scratch)
+    {
+        Layout layout = Layout.Of(qkv, shape, sequenceStarts);
+        if (layout.Tokens == 0) return;
+        layout.KeyColumns = layout.TakeColumnPanels(scratch, shape.KeyValueHeads);
+        layout.ValueRows = layout.TakeRowPanels(scratch, shape.KeyValueHeads);
+        var pack = new PackForward { Layout = layout };
+        WorkerTeam.Run(ref pack, layout.Sequences * shape.KeyValueHeads);
+        var work = new ForwardWork { Layout = layout, Y = y.Pointer<float>(), LogSumExp = logSumExp.Pointer<float>() };
+        WorkerTeam.Run(ref work, layout.QueryBlocks() * shape.Heads);
+    }
+
+    public static void Backward(Tensor dy, Tensor qkv, AttentionShape shape, Tensor sequenceStarts, Tensor y, Tensor logSumExp, Tensor dqkv, Arena scratch)
+    {
+        Layout layout = Layout.Of(qkv, shape, sequenceStarts);
+        if (layout.Tokens == 0) return;
+        layout.KeyColumns = layout.TakeColumnPanels(scratch, shape.KeyValueHeads);
+        layout.ValueColumns = layout.TakeColumnPanels(scratch, shape.KeyValueHeads);
+        layout.KeyRows = layout.TakeRowPanels(scratch, shape.KeyValueHeads);
+        layout.QueryRows = layout.TakeRowPanels(scratch, shape.Heads);
+        layout.GradientRows = layout.TakeRowPanels(scratch, shape.Heads);
+        layout.Delta = scratch.Take(layout.Tokens, shape.Heads).Pointer<float>();
+        var pack = new PackBackward { Layout = layout, Dy = dy.Pointer<float>(), Y = y.Pointer<float>() };
+        WorkerTeam.Run(ref pack, layout.Sequences * (shape.Heads + shape.KeyValueHeads));
+        var work = new BackwardWork
+        {
+            Layout = layout, Dy = dy.Pointer<float>(), LogSumExp = logSumExp.Pointer<float>(), Dqkv = dqkv.Pointer<float>(),
+        };
+        WorkerTeam.Run(ref work, layout.Sequences * shape.KeyValueHeads);
+    }
+
+    /// <summary>Where everything lies. Column panels have tokens as columns, row panels have tokens as rows.</summary>
+    private struct Layout
+    {
+        public float* Qkv, KeyColumns, ValueColumns, KeyRows, ValueRows, QueryRows, GradientRows, Delta;
+        public int* Starts;
+        public int Sequences, Tokens;
+        public AttentionShape Shape;
+
+        public static Layout Of(Tensor qkv, AttentionShape shape, Tensor starts) => new()
+        {
+            Qkv = qkv.Pointer<float>(), Starts = starts.Pointer<int>(), Sequences = starts.Rows * starts.Columns - 1, Tokens = qkv.Rows, Shape = shape,
+        };
+
+        public readonly float* TakeColumnPanels(Arena scratch, int heads) =>
+            scratch.Take(heads, checked((Tokens + Sequences * Width) * Shape.HeadDimension)).Pointer<float>();
+
+        public readonly float* TakeRowPanels(Arena scratch, int heads) =>
+            scratch.Take(heads, checked(Tokens * Panels.Count(Shape.HeadDimension) * Width)).Pointer<float>();
+
+        /// <summary>Panels of one head of one sequence; a sequence's panels round its length up, hence the extra width each.</summary>
+        public readonly float* Columns(float* panels, int head, int sequence) =>
+            panels + ((nint)head * (Tokens + Sequences * Width) + Starts[sequence] + sequence * Width) * Shape.HeadDimension;
+
+        public readonly float* Rows(float* panels, int head, int sequence) =>
+            panels + ((nint)head * Tokens + Starts[sequence]) * Panels.Count(Shape.HeadDimension) * Width;
+
+        public readonly int Length(int sequence) => Starts[sequence + 1] - Starts[sequence];
+
+        public readonly float* Token(int sequence, int token) => Qkv + (nint)(Starts[sequence] + token) * Shape.Columns;
+
+        public readonly int QueryBlocks()
+        {
+            int blocks = 0;
+            for (int s = 0; s < Sequences; s++) blocks += (Length(s) + Block - 1) / Block;
+            return blocks;
+        }
+
+        /// <summary>Which sequence a query block belongs to, and its first query there.</summary>
+        public readonly (int Sequence, int FirstQuery) Locate(int block)
+        {
+            int s = 0;
+            for (int count; block >= (count = (Length(s) + Block - 1) / Block); s++) block -= count;
+            return (s, block * Block);
+        }
+
+        public readonly void PackColumns(float* source, nint stride, int length, float* panels)
+        {
+            for (int n = 0; n < length; n += Width)
+                Panels.PackColumns(source + n * stride, stride, Shape.HeadDimension, length - n, panels + (nint)n * Shape.HeadDimension);
+        }
+
+        public readonly void PackRows(float* source, nint stride, int length, float* panels)
+        {
+            for (int n = 0; n < Shape.HeadDimension; n += Width)
+                Panels.PackRows(source + n, stride, length, Shape.HeadDimension - n, panels + (nint)n * length);
+        }
+    }
+
+    private struct PackForward : IParallelWork
+    {
+        public Layout Layout;
+
+        public readonly void Execute(int task)
+        {
+            int s = task / Layout.Shape.KeyValueHeads, head = task % Layout.Shape.KeyValueHeads, length = Layout.Length(s);
+            if (length == 0) return;
+            float* first = Layout.Token(s, 0);
+            Layout.PackColumns(first + Layout.Shape.KeyColumn(head), Layout.Shape.Columns, length, Layout.Columns(Layout.KeyColumns, head, s));
+            Layout.PackRows(first + Layout.Shape.ValueColumn(head), Layout.Shape.Columns, length, Layout.Rows(Layout.ValueRows, head, s));
+        }
+    }
+
+    private struct ForwardWork : IParallelWork
+    {
+        public Layout Layout;
+        public float* Y, LogSumExp;
+
+        [SkipLocalsInit]
+        public readonly void Execute(int task)
+        {
+            AttentionShape shape = Layout.Shape;
+            int d = shape.HeadDimension, head = task % shape.Heads, kv = head / shape.Group;
+            (int s, int q0) = Layout.Locate(task / shape.Heads);
+            int length = Layout.Length(s), queries = Math.Min(Block, length - q0);
+            float* q = Layout.Token(s, q0) + head * d;
+            float* keys = Layout.Columns(Layout.KeyColumns, kv, s);
+            float* values = Layout.Rows(Layout.ValueRows, kv, s);
+            float* scores = stackalloc float[Block * Block];
+            float* max = stackalloc float[Block];
+            float* sum = stackalloc float[Block];
+            float* y = Y + (nint)(Layout.Starts[s] + q0) * shape.OutputColumns + head * d;
+            for (int k0 = 0; k0 <= q0; k0 += Block)
+            {
+                int count = Math.Min(Block, length - k0), padded = (count + Width - 1) / Width * Width;
+                GemmBlock<V, RowMajor>.Run(q, shape.Columns, queries, keys + (nint)k0 * d, (nint)Width * d, d, padded, scores, Block, null, false);
+                for (int r = 0; r < queries; r++)
+                {
+                    int visible = Math.Min(count, q0 + r + 1 - k0);
+                    float* row = scores + r * Block;
+                    for (int j = visible; j < padded; j++) row[j] = float.NegativeInfinity;
+                    float before = k0 == 0 ? float.NegativeInfinity : max[r];
+                    float now = MathF.Max(before, shape.Scale * RowMax(row, padded));
+                    float blockSum = ExpRow(row, padded, shape.Scale, now);
+                    if (k0 > 0)
+                    {
+                        float correction = MathF.Exp(before - now);
+                        sum[r] = sum[r] * correction + blockSum;
+                        if (correction != 1f) Scale(y + (nint)r * shape.OutputColumns, d, correction);
+                    }
+                    else
+                    {
+                        sum[r] = blockSum;
+                    }
+                    max[r] = now;
+                }
+                GemmBlock<V, RowMajor>.Run(scores, Block, queries, values + (nint)k0 * Width, (nint)length * Width, count, d, y, shape.OutputColumns, null, k0 > 0);
+            }
+            for (int r = 0; r < queries; r++)
+            {
+                Scale(y + (nint)r * shape.OutputColumns, d, 1f / sum[r]);
+                LogSumExp[(nint)(Layout.Starts[s] + q0 + r) * shape.Heads + head] = max[r] + MathF.Log(sum[r]);
+            }
+        }
+    }
+
+    private struct PackBackward : IParallelWork
+    {
+        public Layout Layout;
+        public float* Dy, Y;
+
+        public readonly void Execute(int task)
+        {
+            AttentionShape shape = Layout.Shape;
+            int heads = shape.Heads + shape.KeyValueHeads, d = shape.HeadDimension;
+            int s = task / heads, head = task % heads, length = Layout.Length(s);
+            if (length == 0) return;
+            float* first = Layout.Token(s, 0);
+            if (head >= shape.Heads)
+            {
+                head -= shape.Heads;
+                Layout.PackColumns(first + shape.KeyColumn(head), shape.Columns, length, Layout.Columns(Layout.KeyColumns, head, s));
+                Layout.PackColumns(first + shape.ValueColumn(head), shape.Columns, length, Layout.Columns(Layout.ValueColumns, head, s));
+                Layout.PackRows(first + shape.KeyColumn(head), shape.Columns, length, Layout.Rows(Layout.KeyRows, head, s));
+                return;
+            }
+            nint start = Layout.Starts[s];
+            float* dy = Dy + start * shape.OutputColumns + head * d;
+            float* y = Y + start * shape.OutputColumns + head * d;
+            Layout.PackRows(first + head * d, shape.Columns, length, Layout.Rows(Layout.QueryRows, head, s));
+            Layout.PackRows(dy, shape.OutputColumns, length, Layout.Rows(Layout.GradientRows, head, s));
+            for (int t = 0; t < length; t++)
+            {
+                // Σ_j P_tj dP_tj = dy_t · y_t, so the softmax gradient needs no second pass over the scores.
+                float sum = 0;
+                for (int c = 0; c < d; c++) sum += dy[(nint)t * shape.OutputColumns + c] * y[(nint)t * shape.OutputColumns + c];
+                Layout.Delta[(start + t) * shape.Heads + head] = sum;
+            }
+        }
+    }
+
+    private struct BackwardWork : IParallelWork
+    {
+        public Layout Layout;
+        public float* Dy, LogSumExp, Dqkv;
+
+        [SkipLocalsInit]
+        public readonly void Execute(int task)
+        {
+            AttentionShape shape = Layout.Shape;
+            int d = shape.HeadDimension, kv = task % shape.KeyValueHeads, s = task / shape.KeyValueHeads, length = Layout.Length(s);
+            float* p = stackalloc float[Block * Block];
+            float* ds = stackalloc float[Block * Block];
+            nint start = Layout.Starts[s];
+            float* dk = Dqkv + start * shape.Columns + shape.KeyColumn(kv);
+            float* dv = Dqkv + start * shape.Columns + shape.ValueColumn(kv);
+            bool first = true;
+            for (int head = kv * shape.Group; head < (kv + 1) * shape.Group; head++, first = false)
+                for (int q0 = 0; q0 < length; q0 += Block)
+                    for (int k0 = 0; k0 <= q0; k0 += Block)
+                    {
+                        int queries = Math.Min(Block, length - q0), count = Math.Min(Block, length - k0), padded = (count + Width - 1) / Width * Width;
+                        float* dy = Dy + (start + q0) * shape.OutputColumns + head * d;
+                        GemmBlock<V, RowMajor>.Run(Layout.Token(s, q0) + head * d, shape.Columns, queries, Layout.Columns(Layout.KeyColumns, kv, s) + (nint)k0 * d, (nint)Width * d, d, padded, p, Block, null, false);
+                        GemmBlock<V, RowMajor>.Run(dy, shape.OutputColumns, queries, Layout.Columns(Layout.ValueColumns, kv, s) + (nint)k0 * d, (nint)Width * d, d, padded, ds, Block, null, false);
+                        for (int r = 0; r < queries; r++)
+                        {
+                            nint token = (start + q0 + r) * shape.Heads + head;
+                            int visible = Math.Min(count, q0 + r + 1 - k0);
+                            float* row = p + r * Block;
+                            for (int j = visible; j < padded; j++) row[j] = float.NegativeInfinity;
+                            ExpRow(row, padded, shape.Scale, LogSumExp[token]);
+                            SoftmaxGradientRow(row, ds + r * Block, padded, Layout.Delta[token], shape.Scale);
+                        }
+                        // A diagonal block is the first that reaches its keys, so it starts their gradients for the first head.
+                        bool add = !(first && q0 == k0);
+                        GemmBlock<V, KMajor>.Run(p, Block, count, Layout.Rows(Layout.GradientRows, head, s) + (nint)q0 * Width, (nint)length * Width, queries, d, dv + (nint)k0 * shape.Columns, shape.Columns, null, add);
+                        GemmBlock<V, KMajor>.Run(ds, Block, count, Layout.Rows(Layout.QueryRows, head, s) + (nint)q0 * Width, (nint)length * Width, queries, d, dk + (nint)k0 * shape.Columns, shape.Columns, null, add);
+                        GemmBlock<V, RowMajor>.Run(ds, Block, queries, Layout.Rows(Layout.KeyRows, kv, s) + (nint)k0 * Width, (nint)length * Width, count, d, Dqkv + (start + q0) * shape.Columns + head * d, shape.Columns, null, k0 > 0);
+                    }
+        }
+    }
+
+    private static float RowMax(float* row, int length)
+    {
+        V max = V.Load(row);
+        for (int j = V.Count; j < length; j += V.Count) max = V.Max(max, V.Load(row + j));
+        return V.MaxLane(max);
+    }
+
+    /// <summary>row = exp(scale·row − shift); returns the sum. Masked entries are −∞ and become 0.</summary>
+    private static float ExpRow(float* row, int length, float scale, float shift)
+    {
+        V factor = V.Broadcast(scale), minus = V.Broadcast(-shift), sum = V.Zero;
+        for (int j = 0; j < length; j += V.Count)
+        {
+            V e = V.Exp(V.MultiplyAdd(V.Load(row + j), factor, minus));
+            V.Store(e, row + j);
+            sum += e;
+        }
+        return V.Sum(sum);
+    }
+
+    /// <summary>ds = p·(ds − delta)·scale.</summary>
+    private static void SoftmaxGradientRow(float* p, float* ds, int length, float delta, float scale)
+    {
+        V shift = V.Broadcast(delta), factor = V.Broadcast(scale);
+        for (int j = 0; j < length; j += V.Count) V.Store(V.Load(p + j) * (V.Load(ds + j) - shift) * factor, ds + j);
+    }
+
+    private static void Scale(float* row, int length, float factor)
+    {
+        for (int c = 0; c < length; c++) row[c] *= factor;
+    }
+}

@@ -1,0 +1,171 @@
+using Bellman.Kernels.Cpu;
+
+namespace Bellman.Kernels.Ops.LmHead;
+
+/// <summary>Reductions over one chunk of logits, one task per row.</summary>
+internal static unsafe class LmHeadCpu
+{
+    public static void Scale(Tensor logits, float scale)
+    {
+        foreach (ref float logit in logits.AsSpan<float>()) logit *= scale;
+    }
+
+    public static void Forward(Tensor logits, float scale, Tensor reference, float referenceScale, KlDirection direction, Tensor targets, LmHeadOutput output)
+    {
+        var work = new RowWork
+        {
+            Logits = logits.Pointer<float>(), Reference = reference.Pointer<float>(), Scale = scale, ReferenceScale = referenceScale,
+            Direction = direction, Targets = targets.Pointer<int>(), Vocabulary = logits.Columns, Rows = logits.Rows,
+            LogProb = output.LogProb.Pointer<float>(), LogSumExp = output.LogSumExp.Pointer<float>(), Entropy = output.Entropy.Pointer<float>(),
+            ReferenceLogProb = output.ReferenceLogProb.Pointer<float>(), ReferenceLogSumExp = output.ReferenceLogSumExp.Pointer<float>(),
+            Kl = output.Kl.Pointer<float>(),
+        };
+        WorkerTeam.Run(ref work, work.Tasks);
+    }
+
+    public static void Backward(Tensor logits, float scale, Tensor reference, float referenceScale, KlDirection direction, Tensor targets,
+        LmHeadOutput output, Tensor dLogProb, Tensor dKl)
+    {
+        var work = new RowWork
+        {
+            Logits = logits.Pointer<float>(), Reference = reference.Pointer<float>(), Scale = scale, ReferenceScale = referenceScale,
+            Direction = direction, Targets = targets.Pointer<int>(), Vocabulary = logits.Columns, Rows = logits.Rows,
+            LogSumExp = output.LogSumExp.Pointer<float>(), ReferenceLogSumExp = output.ReferenceLogSumExp.Pointer<float>(), Kl = output.Kl.Pointer<float>(),
+            DLogProb = dLogProb.Pointer<float>(), DKl = dKl.Pointer<float>(), IsBackward = true,
+        };
+        WorkerTeam.Run(ref work, work.Tasks);
+    }
+
+    private struct RowWork : IParallelWork
+    {
+        // Rows of a task: enough work to be worth a hand-out.
+        private const int FloatsPerTask = 1 << 14;
+
+        public float* Logits, Reference, LogProb, LogSumExp, Entropy, ReferenceLogProb, ReferenceLogSumExp, Kl, DLogProb, DKl;
+        public int* Targets;
+        public float Scale, ReferenceScale;
+        public KlDirection Direction;
+        public int Vocabulary, Rows;
+        public bool IsBackward;
+
+        private readonly int RowsPerTask => Math.Max(1, FloatsPerTask / Vocabulary);
+
+        public readonly int Tasks => (Rows + RowsPerTask - 1) / RowsPerTask;
+
+        public readonly void Execute(int task)
+        {
+            int end = Math.Min(Rows, (task + 1) * RowsPerTask);
+            for (int row = task * RowsPerTask; row < end; row++)
+                switch (VectorWidth.Bits)
+                {
+                    case 512: Row<Vector512Lanes>(row); break;
+                    case 256: Row<Vector256Lanes>(row); break;
+                    default: Row<Vector128Lanes>(row); break;
+                }
+        }
+
+        private readonly void Row<V>(int row) where V : unmanaged, IVector<V>
+        {
+            float* logits = Logits + (nint)row * Vocabulary;
+            float* reference = Reference == null ? null : Reference + (nint)row * Vocabulary;
+            if (IsBackward) BackwardRow<V>(row, logits, reference);
+            else ForwardRow<V>(row, logits, reference);
+        }
+
+        private readonly void ForwardRow<V>(int row, float* logits, float* reference) where V : unmanaged, IVector<V>
+        {
+            float lse = LogSumExpOf<V>(logits, Scale), referenceLse = 0;
+            int target = Targets[row];
+            LogProb[row] = Scale * logits[target] - lse;
+            if (LogSumExp != null) LogSumExp[row] = lse;
+            if (reference != null)
+            {
+                referenceLse = LogSumExpOf<V>(reference, ReferenceScale);
+                if (ReferenceLogProb != null) ReferenceLogProb[row] = ReferenceScale * reference[target] - referenceLse;
+                if (ReferenceLogSumExp != null) ReferenceLogSumExp[row] = referenceLse;
+            }
+            if (Entropy != null) Entropy[row] = -(float)Expectation<V>(logits, Scale, lse, null, 0, 0);
+            if (Direction == KlDirection.Reverse) Kl[row] = (float)Expectation<V>(logits, Scale, lse, reference, ReferenceScale, referenceLse);
+            if (Direction == KlDirection.Forward) Kl[row] = (float)Expectation<V>(reference, ReferenceScale, referenceLse, logits, Scale, lse);
+        }
+
+        /// <summary>logits ← dLoss/d(hidden·Wᵀ).</summary>
+        private readonly void BackwardRow<V>(int row, float* logits, float* reference) where V : unmanaged, IVector<V>
+        {
+            float lse = LogSumExp[row], g = DLogProb[row], k = DKl == null ? 0 : DKl[row];
+            V scale = V.Broadcast(Scale), shift = V.Broadcast(-lse), minusG = V.Broadcast(-g), kl = V.Broadcast(k);
+            float referenceLse = reference == null ? 0 : ReferenceLogSumExp[row], divergence = Direction == KlDirection.Reverse ? Kl[row] : 0;
+            V referenceScale = V.Broadcast(ReferenceScale), referenceShift = V.Broadcast(-referenceLse), mean = V.Broadcast(divergence);
+            int v = 0;
+            for (; v + V.Count <= Vocabulary; v += V.Count)
+            {
+                V logp = V.MultiplyAdd(V.Load(logits + v), scale, shift), p = V.Exp(logp), gradient = minusG * p;
+                if (Direction != KlDirection.None)
+                {
+                    V logq = V.MultiplyAdd(V.Load(reference + v), referenceScale, referenceShift);
+                    gradient = V.MultiplyAdd(kl, Direction == KlDirection.Reverse ? p * (logp - logq - mean) : p - V.Exp(logq), gradient);
+                }
+                V.Store(gradient * scale, logits + v);
+            }
+            for (; v < Vocabulary; v++)
+            {
+                float logp = Scale * logits[v] - lse, p = MathF.Exp(logp), gradient = -g * p;
+                if (Direction != KlDirection.None)
+                {
+                    float logq = ReferenceScale * reference[v] - referenceLse;
+                    gradient += k * (Direction == KlDirection.Reverse ? p * (logp - logq - divergence) : p - MathF.Exp(logq));
+                }
+                logits[v] = gradient * Scale;
+            }
+            logits[Targets[row]] += g * Scale;
+        }
+
+        private readonly float LogSumExpOf<V>(float* logits, float scale) where V : unmanaged, IVector<V>
+        {
+            V max = V.Broadcast(float.NegativeInfinity);
+            int v = 0;
+            for (; v + V.Count <= Vocabulary; v += V.Count) max = V.Max(max, V.Load(logits + v));
+            float top = V.MaxLane(max);
+            for (; v < Vocabulary; v++) top = MathF.Max(top, logits[v]);
+            top *= scale;
+            V factor = V.Broadcast(scale), shift = V.Broadcast(-top);
+            double total = 0;
+            for (v = 0; v + V.Count <= Vocabulary;)
+            {
+                // Lanes are emptied into a double now and then: a sum over 150,000 entries keeps its last digits.
+                V sum = V.Zero;
+                int end = Math.Min(Vocabulary, v + 2048);
+                for (; v + V.Count <= end; v += V.Count) sum += V.Exp(V.MultiplyAdd(V.Load(logits + v), factor, shift));
+                total += V.Sum(sum);
+            }
+            for (; v < Vocabulary; v++) total += MathF.Exp(scale * logits[v] - top);
+            return top + (float)Math.Log(total);
+        }
+
+        /// <summary>Σ_v p_v (log p_v − log q_v), or Σ_v p_v log p_v without q.</summary>
+        private readonly double Expectation<V>(float* p, float pScale, float pLse, float* q, float qScale, float qLse) where V : unmanaged, IVector<V>
+        {
+            V pFactor = V.Broadcast(pScale), pShift = V.Broadcast(-pLse), qFactor = V.Broadcast(qScale), qShift = V.Broadcast(-qLse);
+            double total = 0;
+            int v = 0;
+            while (v + V.Count <= Vocabulary)
+            {
+                V sum = V.Zero;
+                int end = Math.Min(Vocabulary, v + 2048);
+                for (; v + V.Count <= end; v += V.Count)
+                {
+                    V logp = V.MultiplyAdd(V.Load(p + v), pFactor, pShift);
+                    V difference = q == null ? logp : logp - V.MultiplyAdd(V.Load(q + v), qFactor, qShift);
+                    sum = V.MultiplyAdd(V.Exp(logp), difference, sum);
+                }
+                total += V.Sum(sum);
+            }
+            for (; v < Vocabulary; v++)
+            {
+                float logp = pScale * p[v] - pLse;
+                total += MathF.Exp(logp) * (q == null ? logp : logp - (qScale * q[v] - qLse));
+            }
+            return total;
+        }
+    }
+}

@@ -1,0 +1,141 @@
+using Bellman.Kernels.Ops.MatMul;
+
+namespace Bellman.Kernels.Ops.LmHead;
+
+/// <summary>Which divergence between the policy π and the reference q a language-model head computes per token.</summary>
+public enum KlDirection
+{
+    /// <summary>None.</summary>
+    None,
+
+    /// <summary>KL(π ‖ q) = Σ_v π_v (log π_v − log q_v), the setting of the OREO authors.</summary>
+    Reverse,
+
+    /// <summary>KL(q ‖ π) = Σ_v q_v (log q_v − log π_v).</summary>
+    Forward,
+}
+
+/// <summary>One side of a language-model head: hidden states after the final norm and the head's weights.</summary>
+/// <param name="Hidden">[N, C].</param>
+/// <param name="Weight">W [V, C].</param>
+/// <param name="Scale">logits = Scale · hidden·Wᵀ (1 but for MiniCPM).</param>
+public readonly record struct LmHeadInput(Tensor Hidden, PackedWeight Weight, float Scale);
+
+/// <summary>Per-token results, each [N, 1]; those left empty are not computed.</summary>
+/// <param name="LogProb">log π(target).</param>
+/// <param name="LogSumExp">log Σ exp(logits); needed by the backward.</param>
+/// <param name="Entropy">−Σ π log π.</param>
+/// <param name="ReferenceLogProb">log q(target).</param>
+/// <param name="ReferenceLogSumExp">The reference's; needed by the backward of a KL.</param>
+/// <param name="Kl">The divergence chosen.</param>
+public readonly record struct LmHeadOutput(
+    Tensor LogProb, Tensor LogSumExp, Tensor Entropy, Tensor ReferenceLogProb, Tensor ReferenceLogSumExp, Tensor Kl);
+
+/// <summary>
+/// The head of a language model without logits in memory: chunks of tokens are multiplied out, reduced to log-probs,
+/// entropy and KL, and thrown away; the backward recomputes them chunk by chunk. Memory is that of one chunk, whatever the
+/// vocabulary × tokens.
+/// </summary>
+public static class LmHead
+{
+    // A chunk's logits fill at most 16 MiB, but hold at least 64 rows so that the weights are read for enough of them.
+    private const int ChunkFloats = 4 << 20, MinRows = 64;
+
+    /// <summary>Rows of one chunk for a vocabulary.</summary>
+    public static int ChunkRows(int vocabulary) => Math.Max(MinRows, ChunkFloats / vocabulary);
+
+    /// <summary>Plain logits, for sampling: logits = Scale · hidden·Wᵀ.</summary>
+    /// <param name="input">The head.</param>
+    /// <param name="logits">[N, V], overwritten.</param>
+    public static void Logits(LmHeadInput input, Tensor logits)
+    {
+        MatMul.MatMul.Forward(input.Hidden, input.Weight, default, logits);
+        if (input.Scale != 1f) LmHeadCpu.Scale(logits, input.Scale);
+    }
+
+    /// <summary>Log-probs of the targets, and entropy and KL where asked.</summary>
+    /// <param name="policy">π.</param>
+    /// <param name="reference">q; default when there is none.</param>
+    /// <param name="direction">The KL to compute into <see cref="LmHeadOutput.Kl"/>.</param>
+    /// <param name="targets">I32 [N, 1], each in 0..V−1.</param>
+    /// <param name="output">Results, overwritten.</param>
+    /// <param name="scratch">Lends <see cref="ScratchBytes"/>.</param>
+    public static void Forward(LmHeadInput policy, LmHeadInput reference, KlDirection direction, Tensor targets, LmHeadOutput output, Arena scratch)
+    {
+        bool withReference = Check("LmHead.Forward", policy, reference, direction, targets);
+        int rows = policy.Hidden.Rows, vocabulary = policy.Weight.Outputs, chunk = Math.Min(rows, ChunkRows(vocabulary));
+        long mark = scratch.Mark();
+        Tensor logits = scratch.Take(chunk, vocabulary), referenceLogits = withReference ? scratch.Take(chunk, vocabulary) : default;
+        for (int start = 0; start < rows; start += chunk)
+        {
+            int count = Math.Min(chunk, rows - start);
+            MatMul.MatMul.Forward(policy.Hidden.Slice(start, count), policy.Weight, default, logits.Slice(0, count));
+            if (withReference) MatMul.MatMul.Forward(reference.Hidden.Slice(start, count), reference.Weight, default, referenceLogits.Slice(0, count));
+            LmHeadCpu.Forward(logits.Slice(0, count), policy.Scale, withReference ? referenceLogits.Slice(0, count) : default, reference.Scale, direction, targets.Slice(start, count), Slice(output, start, count));
+        }
+        scratch.Release(mark);
+    }
+
+    /// <summary>
+    /// Gradients for dLoss/dLogProb and dLoss/dKl. With g, k those of a token and j a vocabulary entry, its logit gets
+    /// g·(1[j = target] − π_j), plus k·π_j(log π_j − log q_j − KL) for the reverse or k·(π_j − q_j) for the forward KL.
+    /// </summary>
+    /// <param name="policy">π.</param>
+    /// <param name="reference">q; default when there is none. It gets no gradient.</param>
+    /// <param name="direction">The KL of the forward.</param>
+    /// <param name="targets">I32 [N, 1].</param>
+    /// <param name="output">The forward's results (LogSumExp; with a KL also ReferenceLogSumExp and Kl).</param>
+    /// <param name="dLogProb">[N, 1].</param>
+    /// <param name="dKl">[N, 1], or empty.</param>
+    /// <param name="dHidden">[N, C], overwritten.</param>
+    /// <param name="dWeight">[V, C], added to.</param>
+    /// <param name="scratch">Lends <see cref="ScratchBytes"/>.</param>
+    public static void Backward(LmHeadInput policy, LmHeadInput reference, KlDirection direction, Tensor targets, LmHeadOutput output,
+        Tensor dLogProb, Tensor dKl, Tensor dHidden, Tensor dWeight, Arena scratch)
+    {
+        if (dKl.IsEmpty) direction = KlDirection.None;
+        bool withReference = Check("LmHead.Backward", policy, reference, direction, targets) && direction != KlDirection.None;
+        int rows = policy.Hidden.Rows, vocabulary = policy.Weight.Outputs, chunk = Math.Min(rows, ChunkRows(vocabulary));
+        long mark = scratch.Mark();
+        Tensor logits = scratch.Take(chunk, vocabulary), referenceLogits = withReference ? scratch.Take(chunk, vocabulary) : default;
+        for (int start = 0; start < rows; start += chunk)
+        {
+            int count = Math.Min(chunk, rows - start);
+            Tensor dLogits = logits.Slice(0, count), hidden = policy.Hidden.Slice(start, count);
+            MatMul.MatMul.Forward(hidden, policy.Weight, default, dLogits);
+            if (withReference) MatMul.MatMul.Forward(reference.Hidden.Slice(start, count), reference.Weight, default, referenceLogits.Slice(0, count));
+            LmHeadCpu.Backward(dLogits, policy.Scale, withReference ? referenceLogits.Slice(0, count) : default, reference.Scale, direction,
+                targets.Slice(start, count), Slice(output, start, count), dLogProb.Slice(start, count), withReference ? dKl.Slice(start, count) : default);
+            MatMul.MatMul.BackwardInput(dLogits, policy.Weight, dHidden.Slice(start, count), add: false);
+            MatMul.MatMul.BackwardWeight(dLogits, hidden, dWeight, default, scratch);
+        }
+        scratch.Release(mark);
+    }
+
+    /// <summary>Bytes of scratch that forward and backward take for N rows.</summary>
+    public static long ScratchBytes(int rows, int vocabulary, int hidden, bool withReference)
+    {
+        int chunk = Math.Min(rows, ChunkRows(vocabulary));
+        return (long)chunk * vocabulary * sizeof(float) * (withReference ? 2 : 1) + MatMul.MatMul.BackwardWeightScratch(chunk, hidden) + 256;
+    }
+
+    private static LmHeadOutput Slice(LmHeadOutput output, int start, int count)
+    {
+        Tensor Part(Tensor tensor) => tensor.IsEmpty ? tensor : tensor.Slice(start, count);
+        return new(Part(output.LogProb), Part(output.LogSumExp), Part(output.Entropy), Part(output.ReferenceLogProb), Part(output.ReferenceLogSumExp), Part(output.Kl));
+    }
+
+    private static bool Check(string operation, LmHeadInput policy, LmHeadInput reference, KlDirection direction, Tensor targets)
+    {
+        int vocabulary = policy.Weight.Outputs;
+        if (policy.Hidden.Columns != policy.Weight.Inputs || targets.Length != policy.Hidden.Rows)
+            throw new ShapeException($"{operation}: hidden {policy.Hidden}, W {vocabulary}×{policy.Weight.Inputs} and {targets.Length} targets do not fit.");
+        foreach (int target in targets.AsSpan<int>())
+            if ((uint)target >= (uint)vocabulary) throw new ShapeException($"{operation}: target id {target} lies outside the vocabulary of {vocabulary}.");
+        bool withReference = reference.Weight is not null;
+        if (!withReference && direction != KlDirection.None) throw new ShapeException($"{operation}: a KL needs a reference.");
+        if (withReference && (reference.Weight!.Outputs != vocabulary || reference.Hidden.Rows != policy.Hidden.Rows))
+            throw new ShapeException($"{operation}: the reference (vocabulary {reference.Weight.Outputs}, {reference.Hidden.Rows} rows) does not fit the policy (vocabulary {vocabulary}, {policy.Hidden.Rows} rows).");
+        return withReference;
+    }
+}

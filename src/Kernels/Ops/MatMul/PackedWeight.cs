@@ -1,0 +1,75 @@
+using Bellman.Kernels.Cpu.Gemm;
+
+namespace Bellman.Kernels.Ops.MatMul;
+
+/// <summary>
+/// A weight matrix W [N, K] in the layout that the device's products read: on CPU, panels for y = x·Wᵀ and, for training,
+/// panels for dx = dy·W. Weights are fixed within a step, so they are packed once per update and shared by all forwards
+/// and backwards until the owner says <see cref="Invalidate"/>.
+/// </summary>
+public sealed class PackedWeight : IDisposable
+{
+    private readonly Tensor _weight;
+    private Tensor _forward;
+    private Tensor _backward;
+    private bool _forwardFresh;
+    private bool _backwardFresh;
+    private Storage? _forwardStorage;
+    private Storage? _backwardStorage;
+
+    /// <summary>Packs <paramref name="weight"/> [N, K] (F32) lazily, at its first use.</summary>
+    public PackedWeight(Tensor weight)
+    {
+        if (weight.Type != DType.F32) throw new ShapeException($"PackedWeight: expected F32 weights, received {weight}.");
+        _weight = weight;
+    }
+
+    /// <summary>Output width N.</summary>
+    public int Outputs => _weight.Rows;
+
+    /// <summary>Input width K.</summary>
+    public int Inputs => _weight.Columns;
+
+    /// <summary>The weights in their plain layout.</summary>
+    public Tensor Weight => _weight;
+
+    /// <summary>Says that the weights have changed; panels are packed anew at their next use.</summary>
+    public void Invalidate() => _forwardFresh = _backwardFresh = false;
+
+    /// <summary>Panels of Wᵀ [K, N]: element (k, n) = W[n, k].</summary>
+    internal Tensor ForwardPanels()
+    {
+        if (_forwardFresh) return _forward;
+        if (_forwardStorage is null)
+        {
+            _forwardStorage = _weight.Device.Allocate(Panels.Floats(Inputs, Outputs) * sizeof(float));
+            _forward = new Tensor(_forwardStorage, 0, DType.F32, 1, checked((int)Panels.Floats(Inputs, Outputs)));
+        }
+        MatMulCpu.PackForward(_weight, _forward);
+        _forwardFresh = true;
+        return _forward;
+    }
+
+    /// <summary>Panels of W [N, K] as it is: element (n, k) = W[n, k].</summary>
+    internal Tensor BackwardPanels()
+    {
+        if (_backwardFresh) return _backward;
+        if (_backwardStorage is null)
+        {
+            _backwardStorage = _weight.Device.Allocate(Panels.Floats(Outputs, Inputs) * sizeof(float));
+            _backward = new Tensor(_backwardStorage, 0, DType.F32, 1, checked((int)Panels.Floats(Outputs, Inputs)));
+        }
+        MatMulCpu.PackRowMajor(_weight, _backward);
+        _backwardFresh = true;
+        return _backward;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _forwardStorage?.Dispose();
+        _backwardStorage?.Dispose();
+        _forwardStorage = _backwardStorage = null;
+        Invalidate();
+    }
+}
