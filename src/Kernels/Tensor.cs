@@ -88,6 +88,9 @@ public readonly struct Tensor
         return array;
     }
 
+    /// <summary>Frees the whole storage behind this view: for tensors that own theirs (see <see cref="Device.Create(DType, int, int)"/>).</summary>
+    public void Free() => _storage?.Dispose();
+
     /// <summary>Shape and element type, such as "F32 3×4".</summary>
     public override string ToString() => IsEmpty ? "empty" : $"{Type} {Rows}×{Columns}";
 

@@ -14,4 +14,9 @@ internal static class RowsCpu
         ReadOnlySpan<int> index = indices.AsSpan<int>();
         for (int i = 0; i < index.Length; i++) source.Row<float>(i).CopyTo(target.Row<float>(index[i]));
     }
+
+    public static void CopyFirst(Tensor source, Tensor target)
+    {
+        for (int row = 0; row < source.Rows; row++) source.Row<float>(row).CopyTo(target.Row<float>(row));
+    }
 }

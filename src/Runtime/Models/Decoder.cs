@@ -1,0 +1,95 @@
+using Bellman.Kernels;
+using Bellman.Kernels.Ops.Embedding;
+using Bellman.Kernels.Ops.RmsNorm;
+using Bellman.Runtime.Modules;
+
+namespace Bellman.Runtime.Models;
+
+/// <summary>
+/// The trunk that policy and value models share: embedding, decoder blocks, final norm. Tokens in, hidden states out. One
+/// class serves Llama, Qwen2, Qwen3 and MiniCPM; the configuration says what differs.
+/// </summary>
+public sealed class Decoder : IDisposable
+{
+    private readonly DecoderBlock[] _blocks;
+    private readonly Parameter _finalNorm;
+    private readonly RotaryTable _rotary;
+
+    /// <summary>Declares the trunk's parameters in <paramref name="set"/>; <see cref="Bind"/> follows once they have memory.</summary>
+    internal Decoder(ModelConfig config, ParameterSet set, Device device)
+    {
+        Config = config;
+        Device = device;
+        EmbeddingTable = set.AddMatrix(config.HiddenSize, ("model.embed_tokens.weight", config.VocabularySize));
+        _blocks = new DecoderBlock[config.Layers];
+        for (int layer = 0; layer < _blocks.Length; layer++) _blocks[layer] = new DecoderBlock(config, set, layer);
+        _finalNorm = set.AddVector(("model.norm.weight", config.HiddenSize));
+        _rotary = new RotaryTable(config, device);
+    }
+
+    /// <summary>The model's configuration.</summary>
+    public ModelConfig Config { get; }
+
+    /// <summary>Where it runs.</summary>
+    public Device Device { get; }
+
+    internal Parameter EmbeddingTable { get; }
+
+    internal void Bind()
+    {
+        foreach (DecoderBlock block in _blocks) block.Bind();
+    }
+
+    /// <summary>Says that weights have changed.</summary>
+    internal void Invalidate()
+    {
+        foreach (DecoderBlock block in _blocks) block.Invalidate();
+    }
+
+    /// <summary>Forward over whole sequences; results in <paramref name="activations"/>.Hidden.</summary>
+    /// <param name="batch">Packed sequences.</param>
+    /// <param name="activations">Taken for exactly the batch's number of tokens.</param>
+    /// <param name="scratch">Lends memory per op.</param>
+    public void Forward(TokenBatch batch, DecoderActivations activations, Arena scratch)
+    {
+        _rotary.Ensure(batch.LongestSequence);
+        Embedding.Forward(batch.Ids, EmbeddingTable.Value, Config.EmbeddingScale, activations.Embedded);
+        for (int layer = 0; layer < _blocks.Length; layer++) _blocks[layer].Forward(activations.Block(layer), batch, _rotary, scratch);
+        RmsNorm.Forward(activations.Block(_blocks.Length - 1).Output, _finalNorm.Value, Config.RmsNormEpsilon, activations.Hidden, activations.Rstd);
+    }
+
+    /// <summary>
+    /// Backward from <paramref name="activations"/>.HiddenGradient, which the caller has filled; adds to the gradients of all
+    /// weights.
+    /// </summary>
+    public void Backward(TokenBatch batch, DecoderActivations activations, Arena scratch)
+    {
+        Tensor dx = activations.ResidualGradient;
+        dx.Clear();
+        RmsNorm.Backward(activations.HiddenGradient, activations.Block(_blocks.Length - 1).Output, _finalNorm.Value, activations.Rstd, dx, _finalNorm.Gradient);
+        for (int layer = _blocks.Length - 1; layer >= 0; layer--)
+            _blocks[layer].Backward(activations.Block(layer), dx, activations.Gradients, batch, _rotary, scratch);
+        Embedding.Backward(dx, batch.Ids, Config.EmbeddingScale, EmbeddingTable.Gradient);
+    }
+
+    /// <summary>Inference forward of new tokens over paged keys and values, one pair of tensors per layer.</summary>
+    /// <param name="step">The tokens and their places.</param>
+    /// <param name="longest">Longest sequence after the step.</param>
+    /// <param name="keys">Per layer [pages, K·D·P].</param>
+    /// <param name="values">Per layer [pages, K·P·D].</param>
+    /// <param name="activations">Taken for exactly the number of new tokens, without save.</param>
+    public void ForwardPaged(in PagedStep step, int longest, ReadOnlySpan<Tensor> keys, ReadOnlySpan<Tensor> values, DecoderActivations activations)
+    {
+        _rotary.Ensure(longest);
+        Embedding.Forward(step.Ids, EmbeddingTable.Value, Config.EmbeddingScale, activations.Embedded);
+        for (int layer = 0; layer < _blocks.Length; layer++)
+            _blocks[layer].ForwardPaged(activations.Block(layer), step, _rotary, keys[layer], values[layer]);
+        RmsNorm.Forward(activations.Block(_blocks.Length - 1).Output, _finalNorm.Value, Config.RmsNormEpsilon, activations.Hidden, activations.Rstd);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach (DecoderBlock block in _blocks) block.Dispose();
+    }
+}

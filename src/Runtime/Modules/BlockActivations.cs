@@ -1,0 +1,83 @@
+using Bellman.Kernels;
+using Bellman.Runtime.Models;
+
+namespace Bellman.Runtime.Modules;
+
+/// <summary>What one decoder block computes for T tokens; with T×width floats each unless said otherwise.</summary>
+internal struct BlockActivations
+{
+    /// <summary>Residual stream at the block's entry [T, C].</summary>
+    public Tensor Input;
+
+    /// <summary>First norm's output [T, C] and reciprocal deviation [T, 1].</summary>
+    public Tensor Normed1, Rstd1;
+
+    /// <summary>Queries, keys, values as projected [T, (H+2K)·D]; kept apart from <see cref="Qkv"/> only with head norms.</summary>
+    public Tensor RawQkv, HeadRstd;
+
+    /// <summary>Queries, keys, values after norm and rotation.</summary>
+    public Tensor Qkv;
+
+    /// <summary>Attention output [T, H·D] and log-sum-exp [T, H].</summary>
+    public Tensor Attended, LogSumExp;
+
+    /// <summary>Residual stream between attention and feed-forward [T, C].</summary>
+    public Tensor Middle;
+
+    /// <summary>Second norm's output and reciprocal deviation.</summary>
+    public Tensor Normed2, Rstd2;
+
+    /// <summary>Gate and up projections [T, 2F].</summary>
+    public Tensor GateUp;
+
+    /// <summary>silu(gate)·up [T, F].</summary>
+    public Tensor Activated;
+
+    /// <summary>Residual stream at the block's exit [T, C].</summary>
+    public Tensor Output;
+
+    /// <summary>Takes all tensors but <see cref="Input"/> from an arena.</summary>
+    public static BlockActivations Take(Arena arena, ModelConfig config, int tokens, Tensor input)
+    {
+        int qkv = (config.Heads + 2 * config.KeyValueHeads) * config.HeadDimension;
+        var block = new BlockActivations
+        {
+            Input = input,
+            Normed1 = arena.Take(tokens, config.HiddenSize),
+            Rstd1 = arena.Take(tokens, 1),
+            Qkv = arena.Take(tokens, qkv),
+            Attended = arena.Take(tokens, config.Heads * config.HeadDimension),
+            LogSumExp = arena.Take(tokens, config.Heads),
+            Middle = arena.Take(tokens, config.HiddenSize),
+            Normed2 = arena.Take(tokens, config.HiddenSize),
+            Rstd2 = arena.Take(tokens, 1),
+            GateUp = arena.Take(tokens, 2 * config.IntermediateSize),
+            Activated = arena.Take(tokens, config.IntermediateSize),
+            Output = arena.Take(tokens, config.HiddenSize),
+        };
+        if (!config.QueryKeyNorm) return block;
+        block.RawQkv = arena.Take(tokens, qkv);
+        block.HeadRstd = arena.Take(tokens, config.Heads + config.KeyValueHeads);
+        return block;
+    }
+}
+
+/// <summary>Buffers that the backward of every block reuses.</summary>
+internal struct BlockGradients
+{
+    /// <summary>Gradient of a norm's output or of a sub-block's scaled output [T, C].</summary>
+    public Tensor Normed, Scaled;
+
+    /// <summary>Gradients of the wide tensors.</summary>
+    public Tensor Qkv, Attended, GateUp, Activated;
+
+    public static BlockGradients Take(Arena arena, ModelConfig config, int tokens) => new()
+    {
+        Normed = arena.Take(tokens, config.HiddenSize),
+        Scaled = config.ResidualScale == 1f ? default : arena.Take(tokens, config.HiddenSize),
+        Qkv = arena.Take(tokens, (config.Heads + 2 * config.KeyValueHeads) * config.HeadDimension),
+        Attended = arena.Take(tokens, config.Heads * config.HeadDimension),
+        GateUp = arena.Take(tokens, 2 * config.IntermediateSize),
+        Activated = arena.Take(tokens, config.IntermediateSize),
+    };
+}

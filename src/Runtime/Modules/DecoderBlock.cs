@@ -1,0 +1,159 @@
+using Bellman.Kernels;
+using Bellman.Kernels.Ops.Attention;
+using Bellman.Kernels.Ops.HeadNorm;
+using Bellman.Kernels.Ops.PagedAttention;
+using Bellman.Kernels.Ops.Residual;
+using Bellman.Kernels.Ops.RmsNorm;
+using Bellman.Kernels.Ops.Rope;
+using Bellman.Kernels.Ops.SwiGlu;
+using Bellman.Runtime.Models;
+
+namespace Bellman.Runtime.Modules;
+
+/// <summary>
+/// One pre-norm transformer block: x + s·Attention(RmsNorm(x)), then m + s·SwiGlu(RmsNorm(m)), with s = 1 but for MiniCPM.
+/// </summary>
+internal sealed class DecoderBlock : IDisposable
+{
+    private readonly ModelConfig _config;
+    private readonly Parameter _norm1;
+    private readonly Parameter _norm2;
+    private readonly Parameter _qkvWeight;
+    private readonly Parameter? _qkvBias;
+    private readonly Parameter? _queryNorm;
+    private readonly Parameter? _keyNorm;
+    private readonly Parameter _outWeight;
+    private readonly Parameter? _outBias;
+    private readonly Parameter _gateUpWeight;
+    private readonly Parameter? _gateUpBias;
+    private readonly Parameter _downWeight;
+    private readonly Parameter? _downBias;
+    private LinearLayer _qkv = null!;
+    private LinearLayer _out = null!;
+    private LinearLayer _gateUp = null!;
+    private LinearLayer _down = null!;
+
+    /// <summary>Declares the block's parameters; <see cref="Bind"/> follows once they have memory.</summary>
+    public DecoderBlock(ModelConfig config, ParameterSet set, int layer)
+    {
+        _config = config;
+        string prefix = $"model.layers.{layer}.", attention = prefix + "self_attn.", mlp = prefix + "mlp.";
+        int c = config.HiddenSize, f = config.IntermediateSize, q = config.Heads * config.HeadDimension, kv = config.KeyValueHeads * config.HeadDimension;
+        _norm1 = set.AddVector((prefix + "input_layernorm.weight", c));
+        _qkvWeight = set.AddMatrix(c, (attention + "q_proj.weight", q), (attention + "k_proj.weight", kv), (attention + "v_proj.weight", kv));
+        if (config.QueryKeyValueBias) _qkvBias = set.AddVector((attention + "q_proj.bias", q), (attention + "k_proj.bias", kv), (attention + "v_proj.bias", kv));
+        if (config.QueryKeyNorm)
+        {
+            _queryNorm = set.AddVector((attention + "q_norm.weight", config.HeadDimension));
+            _keyNorm = set.AddVector((attention + "k_norm.weight", config.HeadDimension));
+        }
+        _outWeight = set.AddMatrix(q, (attention + "o_proj.weight", c));
+        if (config.AttentionOutputBias) _outBias = set.AddVector((attention + "o_proj.bias", c));
+        _norm2 = set.AddVector((prefix + "post_attention_layernorm.weight", c));
+        _gateUpWeight = set.AddMatrix(c, (mlp + "gate_proj.weight", f), (mlp + "up_proj.weight", f));
+        if (config.MlpBias) _gateUpBias = set.AddVector((mlp + "gate_proj.bias", f), (mlp + "up_proj.bias", f));
+        _downWeight = set.AddMatrix(f, (mlp + "down_proj.weight", c));
+        if (config.MlpBias) _downBias = set.AddVector((mlp + "down_proj.bias", c));
+        Shape = new AttentionShape(config.Heads, config.KeyValueHeads, config.HeadDimension);
+    }
+
+    public AttentionShape Shape { get; }
+
+    public void Bind()
+    {
+        _qkv = new LinearLayer(_qkvWeight, _qkvBias);
+        _out = new LinearLayer(_outWeight, _outBias);
+        _gateUp = new LinearLayer(_gateUpWeight, _gateUpBias);
+        _down = new LinearLayer(_downWeight, _downBias);
+    }
+
+    public void Invalidate()
+    {
+        _qkv.Packed.Invalidate();
+        _out.Packed.Invalidate();
+        _gateUp.Packed.Invalidate();
+        _down.Packed.Invalidate();
+    }
+
+    /// <summary>Training forward over whole sequences: fills <paramref name="a"/> from <c>a.Input</c>.</summary>
+    public void Forward(in BlockActivations a, TokenBatch batch, RotaryTable rotary, Arena scratch)
+    {
+        ProjectQkv(a, batch.Positions, rotary);
+        Attention.Forward(a.Qkv, Shape, batch.SequenceStarts, a.Attended, a.LogSumExp, scratch);
+        Finish(a);
+    }
+
+    /// <summary>Inference forward of new tokens against paged keys and values, which it appends to.</summary>
+    public void ForwardPaged(in BlockActivations a, in PagedStep step, RotaryTable rotary, Tensor keys, Tensor values)
+    {
+        ProjectQkv(a, step.Positions, rotary);
+        PagedAttention.Append(a.Qkv, Shape, step.Slots, keys, values);
+        PagedAttention.Forward(a.Qkv, Shape, step.RowSequence, step.RowLength, step.PageTable, keys, values, a.Attended);
+        Finish(a);
+    }
+
+    /// <summary>
+    /// <paramref name="dx"/> [T, C] enters as the gradient of the output and leaves as that of the input; adds to the
+    /// gradients of all weights.
+    /// </summary>
+    public void Backward(in BlockActivations a, Tensor dx, in BlockGradients g, TokenBatch batch, RotaryTable rotary, Arena scratch)
+    {
+        Tensor branch = ScaledBranch(dx, g);
+        _down.Backward(branch, a.Activated, g.Activated, add: false, scratch);
+        SwiGlu.Backward(g.Activated, a.GateUp, g.GateUp);
+        _gateUp.Backward(g.GateUp, a.Normed2, g.Normed, add: false, scratch);
+        RmsNorm.Backward(g.Normed, a.Middle, _norm2.Value, a.Rstd2, dx, _norm2.Gradient);
+
+        branch = ScaledBranch(dx, g);
+        _out.Backward(branch, a.Attended, g.Attended, add: false, scratch);
+        Attention.Backward(g.Attended, a.Qkv, Shape, batch.SequenceStarts, a.Attended, a.LogSumExp, g.Qkv, scratch);
+        Rope.Backward(g.Qkv, Shape.Heads + Shape.KeyValueHeads, Shape.HeadDimension, batch.Positions, rotary.Cos, rotary.Sin);
+        if (_queryNorm is not null)
+            HeadNorm.Backward(g.Qkv, a.RawQkv, _queryNorm.Value, _keyNorm!.Value, Shape.Heads, Shape.KeyValueHeads, a.HeadRstd, _queryNorm.Gradient, _keyNorm.Gradient);
+        _qkv.Backward(g.Qkv, a.Normed1, g.Normed, add: false, scratch);
+        RmsNorm.Backward(g.Normed, a.Input, _norm1.Value, a.Rstd1, dx, _norm1.Gradient);
+    }
+
+    public void Dispose()
+    {
+        _qkv.Dispose();
+        _out.Dispose();
+        _gateUp.Dispose();
+        _down.Dispose();
+    }
+
+    private void ProjectQkv(in BlockActivations a, Tensor positions, RotaryTable rotary)
+    {
+        RmsNorm.Forward(a.Input, _norm1.Value, _config.RmsNormEpsilon, a.Normed1, a.Rstd1);
+        if (_queryNorm is null)
+        {
+            _qkv.Forward(a.Normed1, a.Qkv);
+        }
+        else
+        {
+            _qkv.Forward(a.Normed1, a.RawQkv);
+            HeadNorm.Forward(a.RawQkv, _queryNorm.Value, _keyNorm!.Value, Shape.Heads, Shape.KeyValueHeads, _config.RmsNormEpsilon, a.Qkv, a.HeadRstd);
+        }
+        Rope.Forward(a.Qkv, Shape.Heads + Shape.KeyValueHeads, Shape.HeadDimension, positions, rotary.Cos, rotary.Sin);
+    }
+
+    private void Finish(in BlockActivations a)
+    {
+        _out.Forward(a.Attended, a.Middle);
+        Residual.Combine(a.Input, a.Middle, _config.ResidualScale, a.Middle);
+        RmsNorm.Forward(a.Middle, _norm2.Value, _config.RmsNormEpsilon, a.Normed2, a.Rstd2);
+        _gateUp.Forward(a.Normed2, a.GateUp);
+        SwiGlu.Forward(a.GateUp, a.Activated);
+        _down.Forward(a.Activated, a.Output);
+        Residual.Combine(a.Middle, a.Output, _config.ResidualScale, a.Output);
+    }
+
+    /// <summary>s·dx, the gradient of a sub-block's output.</summary>
+    private Tensor ScaledBranch(Tensor dx, in BlockGradients g)
+    {
+        if (_config.ResidualScale == 1f) return dx;
+        g.Scaled.Clear();
+        Residual.Add(g.Scaled, dx, _config.ResidualScale);
+        return g.Scaled;
+    }
+}

@@ -1,0 +1,34 @@
+using Bellman.Kernels;
+using Bellman.Kernels.Ops.MatMul;
+
+namespace Bellman.Runtime.Modules;
+
+/// <summary>y = x·Wᵀ + b. Forward saves nothing; backward needs the forward's x.</summary>
+public sealed class LinearLayer : IDisposable
+{
+    private readonly Parameter _weight;
+    private readonly Parameter? _bias;
+
+    internal LinearLayer(Parameter weight, Parameter? bias)
+    {
+        _weight = weight;
+        _bias = bias;
+        Packed = new PackedWeight(weight.Value);
+    }
+
+    /// <summary>The weights in the layout of the device's products.</summary>
+    public PackedWeight Packed { get; }
+
+    /// <summary>y [T, N] = x [T, K]·Wᵀ + b; overwrites y.</summary>
+    public void Forward(Tensor x, Tensor y) => MatMul.Forward(x, Packed, _bias?.Value ?? default, y);
+
+    /// <summary>dx [T, K] = dy·W (added when <paramref name="add"/>); adds to the gradients of W and b.</summary>
+    public void Backward(Tensor dy, Tensor x, Tensor dx, bool add, Arena scratch)
+    {
+        MatMul.BackwardWeight(dy, x, _weight.Gradient, _bias?.Gradient ?? default, scratch);
+        MatMul.BackwardInput(dy, Packed, dx, add);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Packed.Dispose();
+}

@@ -1,0 +1,89 @@
+using Bellman.Kernels;
+
+namespace Bellman.Runtime.Modules;
+
+/// <summary>
+/// All parameters of one model, their memory included: one block for the weights and, for a model in training, one for the
+/// gradients, so that clearing, norms and the optimiser are single passes.
+/// </summary>
+public sealed class ParameterSet : IDisposable
+{
+    private readonly List<Parameter> _parameters = [];
+    private Arena? _values;
+    private Arena? _gradients;
+
+    /// <summary>The parameters in the order of the forward pass.</summary>
+    public IReadOnlyList<Parameter> Items => _parameters;
+
+    /// <summary>Whether gradients are kept.</summary>
+    public bool Trainable => _gradients is not null;
+
+    /// <summary>Number of weights.</summary>
+    public long Count => _parameters.Sum(x => x.Length);
+
+    /// <summary>Declares a matrix [rows, columns] made of named parts.</summary>
+    internal Parameter AddMatrix(int columns, params (string Name, int Rows)[] parts)
+    {
+        var list = new List<ParameterPart>();
+        int row = 0;
+        foreach ((string name, int rows) in parts)
+        {
+            list.Add(new(name, row, rows, IsVector: false));
+            row += rows;
+        }
+        return Add(new Parameter(list, row, columns));
+    }
+
+    /// <summary>Declares a vector made of named parts that lie one after another.</summary>
+    internal Parameter AddVector(params (string Name, int Length)[] parts)
+    {
+        var list = new List<ParameterPart>();
+        int start = 0;
+        foreach ((string name, int length) in parts)
+        {
+            list.Add(new(name, start, length, IsVector: true));
+            start += length;
+        }
+        return Add(new Parameter(list, 1, start));
+    }
+
+    /// <summary>Allocates zeroed memory for everything declared.</summary>
+    internal void Allocate(Device device, bool trainable)
+    {
+        long bytes = _parameters.Sum(x => (x.Length * sizeof(float) + 63) / 64 * 64);
+        _values = new Arena(device, bytes);
+        if (trainable) _gradients = new Arena(device, bytes);
+        foreach (Parameter parameter in _parameters)
+        {
+            parameter.Value = _values.Take(parameter.Rows, parameter.Columns);
+            if (trainable) parameter.Gradient = _gradients!.Take(parameter.Rows, parameter.Columns);
+        }
+    }
+
+    /// <summary>Sets all gradients to zero.</summary>
+    public void ClearGradients()
+    {
+        foreach (Parameter parameter in _parameters) parameter.Gradient.Clear();
+    }
+
+    /// <summary>Copies all weights from a set of the same shapes.</summary>
+    public void CopyFrom(ParameterSet other)
+    {
+        if (other._parameters.Count != _parameters.Count) throw new ShapeException("ParameterSet: the two models have different parameters.");
+        for (int i = 0; i < _parameters.Count; i++)
+            other._parameters[i].Value.AsSpan<float>().CopyTo(_parameters[i].Value.AsSpan<float>());
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _values?.Dispose();
+        _gradients?.Dispose();
+    }
+
+    private Parameter Add(Parameter parameter)
+    {
+        _parameters.Add(parameter);
+        return parameter;
+    }
+}
