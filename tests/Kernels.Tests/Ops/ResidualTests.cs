@@ -22,7 +22,7 @@ public sealed class ResidualTests
         {
             float[] x = Normal(1, rows * columns), y = Normal(2, rows * columns);
             double[] expected = Doubles(x);
-            ResidualReference.Add(expected, Doubles(y), 0.3f);
+            ResidualReference.Combine(expected, Doubles(y), 0.3f, expected);
             Guarded gx = new(rows, columns, x), gy = new(rows, columns, y);
             Residual.Add(gx.Tensor, gy.Tensor, 0.3f);
             TensorComparer.Close(Floats(expected), gx.Values, 1e-7, 1e-6, $"{rows}×{columns}");
@@ -35,11 +35,11 @@ public sealed class ResidualTests
     public void It_is_its_own_backward()
     {
         double[] x = Doubles(Normal(1, 7)), y = Doubles(Normal(2, 7)), d = Doubles(Normal(3, 7)), dy = new double[7];
-        ResidualReference.Add(dy, d, 0.3);
+        ResidualReference.Combine(dy, d, 0.3, dy);
         double Loss()
         {
             double[] sum = [.. x];
-            ResidualReference.Add(sum, y, 0.3);
+            ResidualReference.Combine(sum, y, 0.3, sum);
             return Dot(d, sum);
         }
         IsGradient(x, d, Loss, "dx");

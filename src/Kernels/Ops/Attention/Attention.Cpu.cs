@@ -148,11 +148,11 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
                     float* row = scores + r * Block;
                     for (int j = visible; j < padded; j++) row[j] = float.NegativeInfinity;
                     float before = k0 == 0 ? float.NegativeInfinity : max[r];
-                    float now = MathF.Max(before, shape.Scale * RowMax(row, padded));
+                    float now = MathF.Max(before, RowMax(row, padded));
                     float blockSum = ExpRow(row, padded, shape.Scale, now);
                     if (k0 > 0)
                     {
-                        float correction = MathF.Exp(before - now);
+                        float correction = MathF.Exp((before - now) * shape.Scale);
                         sum[r] = sum[r] * correction + blockSum;
                         if (correction != 1f) Scale(y + (nint)r * shape.OutputColumns, d, correction);
                     }
@@ -167,7 +167,7 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
             for (int r = 0; r < queries; r++)
             {
                 Scale(y + (nint)r * shape.OutputColumns, d, 1f / sum[r]);
-                LogSumExp[(nint)(Layout.Starts[s] + q0 + r) * shape.Heads + head] = max[r] + MathF.Log(sum[r]);
+                LogSumExp[(nint)(Layout.Starts[s] + q0 + r) * shape.Heads + head] = max[r] * shape.Scale + MathF.Log(sum[r]);
             }
         }
     }
@@ -237,7 +237,7 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
                             int visible = Math.Min(count, q0 + r + 1 - k0);
                             float* row = p + r * Block;
                             for (int j = visible; j < padded; j++) row[j] = float.NegativeInfinity;
-                            ExpRow(row, padded, shape.Scale, LogSumExp[token]);
+                            ProbabilityRow(row, padded, shape.Scale, LogSumExp[token]);
                             SoftmaxGradientRow(row, ds + r * Block, padded, Layout.Delta[token], shape.Scale);
                         }
                         // A diagonal block is the first that reaches its keys, so it starts their gradients for the first head.
@@ -256,17 +256,25 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
         return V.MaxLane(max);
     }
 
-    /// <summary>row = exp(scale·row − shift); returns the sum. Masked entries are −∞ and become 0.</summary>
-    private static float ExpRow(float* row, int length, float scale, float shift)
+    /// <summary>row = exp(scale·(row − max)); returns the sum. Masked entries are −∞ and become 0.</summary>
+    private static float ExpRow(float* row, int length, float scale, float max)
     {
-        V factor = V.Broadcast(scale), minus = V.Broadcast(-shift), sum = V.Zero;
+        V factor = V.Broadcast(scale), minus = V.Broadcast(-max), sum = V.Zero;
         for (int j = 0; j < length; j += V.Count)
         {
-            V e = V.Exp(V.MultiplyAdd(V.Load(row + j), factor, minus));
+            // Subtract first: scaled scores of 1e12 would round by more than exp can take.
+            V e = V.Exp((V.Load(row + j) + minus) * factor);
             V.Store(e, row + j);
             sum += e;
         }
         return V.Sum(sum);
+    }
+
+    /// <summary>row = exp(scale·row − log-sum-exp), at most 1 whatever the rounding.</summary>
+    private static void ProbabilityRow(float* row, int length, float scale, float logSumExp)
+    {
+        V factor = V.Broadcast(scale), minus = V.Broadcast(-logSumExp);
+        for (int j = 0; j < length; j += V.Count) V.Store(V.Exp(V.Min(V.MultiplyAdd(V.Load(row + j), factor, minus), V.Zero)), row + j);
     }
 
     /// <summary>ds = p·(ds − delta)·scale.</summary>

@@ -99,7 +99,7 @@ internal static unsafe class LmHeadCpu
             int v = 0;
             for (; v + V.Count <= Vocabulary; v += V.Count)
             {
-                V logp = V.MultiplyAdd(V.Load(logits + v), scale, shift), p = V.Exp(logp), gradient = minusG * p;
+                V logp = V.Min(V.MultiplyAdd(V.Load(logits + v), scale, shift), V.Zero), p = V.Exp(logp), gradient = minusG * p;
                 if (Direction != KlDirection.None)
                 {
                     V logq = V.MultiplyAdd(V.Load(reference + v), referenceScale, referenceShift);
@@ -109,7 +109,7 @@ internal static unsafe class LmHeadCpu
             }
             for (; v < Vocabulary; v++)
             {
-                float logp = Scale * logits[v] - lse, p = MathF.Exp(logp), gradient = -g * p;
+                float logp = MathF.Min(Scale * logits[v] - lse, 0), p = MathF.Exp(logp), gradient = -g * p;
                 if (Direction != KlDirection.None)
                 {
                     float logq = ReferenceScale * reference[v] - referenceLse;
@@ -127,7 +127,6 @@ internal static unsafe class LmHeadCpu
             for (; v + V.Count <= Vocabulary; v += V.Count) max = V.Max(max, V.Load(logits + v));
             float top = V.MaxLane(max);
             for (; v < Vocabulary; v++) top = MathF.Max(top, logits[v]);
-            top *= scale;
             V factor = V.Broadcast(scale), shift = V.Broadcast(-top);
             double total = 0;
             for (v = 0; v + V.Count <= Vocabulary;)
@@ -135,11 +134,11 @@ internal static unsafe class LmHeadCpu
                 // Lanes are emptied into a double now and then: a sum over 150,000 entries keeps its last digits.
                 V sum = V.Zero;
                 int end = Math.Min(Vocabulary, v + 2048);
-                for (; v + V.Count <= end; v += V.Count) sum += V.Exp(V.MultiplyAdd(V.Load(logits + v), factor, shift));
+                for (; v + V.Count <= end; v += V.Count) sum += V.Exp((V.Load(logits + v) + shift) * factor);
                 total += V.Sum(sum);
             }
-            for (; v < Vocabulary; v++) total += MathF.Exp(scale * logits[v] - top);
-            return top + (float)Math.Log(total);
+            for (; v < Vocabulary; v++) total += MathF.Exp((logits[v] - top) * scale);
+            return scale * top + (float)Math.Log(total);
         }
 
         /// <summary>Σ_v p_v (log p_v − log q_v), or Σ_v p_v log p_v without q.</summary>

@@ -14,15 +14,25 @@ public static class Residual
     /// <param name="scale">s.</param>
     /// <exception cref="ShapeException">Shapes or element types do not fit together.</exception>
     /// <exception cref="DeviceException">Tensors on different devices, or no kernel for theirs.</exception>
-    public static void Add(Tensor x, Tensor y, float scale)
+    public static void Add(Tensor x, Tensor y, float scale) => Combine(x, y, scale, x);
+
+    /// <summary>result = x + scale · y.</summary>
+    /// <param name="x">Any shape.</param>
+    /// <param name="y">The shape of <paramref name="x"/>.</param>
+    /// <param name="scale">s.</param>
+    /// <param name="result">The shape of <paramref name="x"/>, overwritten; may be x or y itself.</param>
+    /// <exception cref="ShapeException">Shapes or element types do not fit together.</exception>
+    /// <exception cref="DeviceException">Tensors on different devices, or no kernel for theirs.</exception>
+    public static void Combine(Tensor x, Tensor y, float scale, Tensor result)
     {
-        const string Op = "Residual.Add";
+        const string Op = "Residual.Combine";
         Device device = Contract.DeviceOf(x, Op, "x");
         Contract.Is(x, device, Op, "x", x.Rows, x.Columns);
         Contract.Is(y, device, Op, "y", x.Rows, x.Columns);
+        Contract.Is(result, device, Op, "result", x.Rows, x.Columns);
         switch (device)
         {
-            case CpuDevice: ResidualCpu.Add(x, y, scale); break;
+            case CpuDevice: ResidualCpu.Combine(x, y, scale, result); break;
             default: throw Contract.NoKernel(Op, device);
         }
     }
