@@ -28,6 +28,9 @@ public sealed class DecoderActivations
     /// <summary>Gradient of the residual stream [T, C]; the caller of the backward fills it with that of <see cref="Hidden"/>.</summary>
     public Tensor HiddenGradient { get; private set; }
 
+    /// <summary>Residual stream before a block [T, C]; kept for every block only when saved.</summary>
+    internal Tensor ResidualAt(int layer) => _blocks[layer].Input;
+
     internal Tensor Embedded { get; private set; }
 
     internal Tensor Rstd { get; private set; }

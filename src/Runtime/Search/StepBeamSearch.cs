@@ -142,7 +142,7 @@ public sealed class StepBeamSearch : IDisposable
                 for (int n = 0; n < each; n++)
                 {
                     Beam parent = search.Beams[b];
-                    ulong stream = ((ulong)search.Index << 32) | ((ulong)search.Steps << 24) | (ulong)(b * each + n);
+                    ulong stream = ((ulong)search.Index << 32) | ((ulong)search.Steps << 24) | (uint)(b * each + n);
                     int left = _options.Sampling.MaxTokens - parent.Ids.Length;
                     candidates.Add(new Candidate(search, parent, new Branch(_policyCache.Fork(parent.Policy), [parent.LastToken], stream, left), _valueCache.Fork(parent.Value)));
                 }

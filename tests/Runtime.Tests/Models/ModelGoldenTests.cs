@@ -1,0 +1,190 @@
+using System.Text.Json;
+using Bellman.Runtime.Generation;
+using Bellman.Runtime.Models;
+using Bellman.Runtime.Modules;
+using Bellman.Tests;
+using Xunit;
+
+namespace Bellman.Runtime.Tests.Models;
+
+/// <summary>Every checkpoint of the golden folder against what the Hugging Face and OREO programs computed with it.</summary>
+[Trait("Category", "Golden")]
+public sealed class ModelGoldenTests
+{
+    public static TheoryData<string> Folders()
+    {
+        var data = new TheoryData<string>();
+        foreach (string golden in TestData.GoldenFolders)
+        {
+            string models = Path.Combine(golden, "models");
+            if (!Directory.Exists(models)) continue;
+            foreach (string folder in Directory.EnumerateDirectories(models).Order())
+                if (File.Exists(Path.Combine(folder, "golden.safetensors"))) data.Add(folder);
+            break;
+        }
+        // xunit refuses an empty theory; the test then skips with the reason.
+        if (data.Count == 0) data.Add("");
+        return data;
+    }
+
+    [Theory]
+    [MemberData(nameof(Folders))]
+    public void Logits_hidden_states_and_log_probs(string folder)
+    {
+        if (!TryOpen(folder, "full/logits", out SafetensorsFixture? golden)) return;
+        using LanguageModel model = LanguageModel.Load(folder);
+        int[] ids = golden.Ints("full/input_ids");
+        using var run = new ForwardBackward(model, ids, 0, ids.Length);
+        for (int layer = 0; golden.Has($"full/hidden_states.{layer}"); layer++)
+        {
+            bool isLast = layer == model.Config.Layers;
+            TensorComparer.Close(golden.Floats($"full/hidden_states.{layer}"), isLast ? run.Hidden.ToArray<float>() : run.HiddenState(layer), 5e-5, 0, $"hidden state {layer}");
+        }
+        TensorComparer.Close(golden.Floats("full/logits"), run.Logits(), 5e-5, 0, "logits");
+        TensorComparer.Close(golden.Floats("full/logprobs"), run.LogProbs([.. Enumerable.Range(0, ids.Length - 1)], ids[1..]), 5e-5, 0, "log-probs");
+    }
+
+    [Theory]
+    [MemberData(nameof(Folders))]
+    public void Loss_and_every_gradient(string folder)
+    {
+        if (!TryOpen(folder, "full/labels", out SafetensorsFixture? golden)) return;
+        using LanguageModel model = LanguageModel.Load(folder, trainable: true);
+        int[] ids = golden.Ints("full/input_ids"), labels = golden.Ints("full/labels");
+        int[] rows = [.. Enumerable.Range(0, ids.Length - 1).Where(t => labels[t + 1] >= 0)];
+        using var run = new ForwardBackward(model, ids, 0, ids.Length);
+        float[] weights = [.. rows.Select(_ => -1f / rows.Length)];
+        float[] logProbs = run.LogProbs(rows, [.. rows.Select(t => labels[t + 1])], weights);
+        TensorComparer.Close(Case(folder).GetProperty("sft_loss").GetDouble(), -logProbs.Select(x => (double)x).Average(), 0, 1e-5, "loss");
+        int compared = 0;
+        double norm = 0;
+        foreach (Parameter parameter in model.Parameters.Items)
+            foreach (ParameterPart part in parameter.Parts)
+            {
+                float[] actual = parameter.GradientOf(part).ToArray<float>();
+                norm += actual.Sum(x => (double)x * x);
+                TensorComparer.CloseToScale(golden.Floats($"full/grad/{part.Name}"), actual, 1e-4, part.Name);
+                compared++;
+            }
+        Assert.Equal(golden.Names.Count(x => x.StartsWith("full/grad/", StringComparison.Ordinal)), compared);
+        TensorComparer.Close(Case(folder).GetProperty("grad_global_norm").GetDouble(), Math.Sqrt(norm), 0, 1e-4, "gradient norm");
+    }
+
+    [Theory]
+    [MemberData(nameof(Folders))]
+    public void Padded_batches_equal_packed_rows(string folder)
+    {
+        if (!TryOpen(folder, "pad_right/logits", out SafetensorsFixture? golden)) return;
+        using LanguageModel model = LanguageModel.Load(folder);
+        foreach (string side in (string[])["pad_right", "pad_left"])
+        {
+            int batch = (int)golden.Shape($"{side}/input_ids")[0], width = (int)golden.Shape($"{side}/input_ids")[1], vocabulary = model.Config.VocabularySize;
+            int[] padded = golden.Ints($"{side}/input_ids"), mask = golden.Ints($"{side}/attention_mask");
+            float[] logits = golden.Floats($"{side}/logits"), logProbs = golden.Floats($"{side}/logprobs");
+            List<int> ids = [], starts = [0], places = [];
+            for (int b = 0; b < batch; b++)
+            {
+                for (int t = 0; t < width; t++)
+                {
+                    if (mask[b * width + t] == 0) continue;
+                    ids.Add(padded[b * width + t]);
+                    places.Add(b * width + t);
+                }
+                starts.Add(ids.Count);
+            }
+            using var run = new ForwardBackward(model, [.. ids], [.. starts]);
+            float[] ours = run.Logits();
+            for (int i = 0; i < places.Count; i++)
+                TensorComparer.Close(logits.AsSpan(places[i] * vocabulary, vocabulary), ours.AsSpan(i * vocabulary, vocabulary), 5e-5, 0, $"{side} logits at {places[i]}");
+            int[] rows = [.. Enumerable.Range(0, ids.Count - 1).Where(i => !starts.Contains(i + 1))];
+            float[] ourLogProbs = run.LogProbs(rows, [.. rows.Select(i => ids[i + 1])]);
+            float[] expected = [.. rows.Select(i => logProbs[places[i] / width * (width - 1) + places[i] % width])];
+            TensorComparer.Close(expected, ourLogProbs, 5e-5, 0, $"{side} log-probs");
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Folders))]
+    public void Packed_sequences_do_not_see_each_other(string folder)
+    {
+        if (!TryOpen(folder, "packed/logits", out SafetensorsFixture? golden)) return;
+        using LanguageModel model = LanguageModel.Load(folder);
+        int[] segments = golden.Ints("packed/segment_ids");
+        int[] starts = [.. Enumerable.Range(0, segments.Length).Where(t => t == 0 || segments[t] != segments[t - 1]), segments.Length];
+        using var run = new ForwardBackward(model, golden.Ints("packed/input_ids"), starts);
+        TensorComparer.Close(golden.Floats("packed/logits"), run.Logits(), 5e-5, 0, "logits");
+    }
+
+    [Theory]
+    [MemberData(nameof(Folders))]
+    public void Greedy_generation(string folder)
+    {
+        if (!TryOpen(folder, "greedy/output_ids", out SafetensorsFixture? golden)) return;
+        using LanguageModel model = LanguageModel.Load(folder);
+        int[] output = golden.Ints("greedy/output_ids");
+        int[] prompt = golden.Has("greedy/prompt_ids") ? golden.Ints("greedy/prompt_ids") : golden.Has("greedy/input_ids") ? golden.Ints("greedy/input_ids") : output[..12];
+        using var generator = new Generator(model);
+        int[] drawn = [.. generator.Stream(prompt, SamplingOptions.Greedy with { MaxTokens = output.Length - prompt.Length })];
+        Assert.Equal(output[prompt.Length..(prompt.Length + drawn.Length)], drawn);
+        // Hugging Face's run was told to make all its tokens; ours may end earlier only at an end token.
+        Assert.True(drawn.Length == output.Length - prompt.Length || model.Config.EosIds.Contains(drawn[^1]));
+    }
+
+    [Theory]
+    [MemberData(nameof(Folders))]
+    public void Values_of_a_critic_and_their_gradients(string folder)
+    {
+        if (!TryOpen(folder, "values", out SafetensorsFixture? golden, anyPlace: true)) return;
+        string prefix = golden.Names.First(x => x.EndsWith("values", StringComparison.Ordinal))[..^"values".Length];
+        using ValueModel model = ValueModel.Load(folder, trainable: true);
+        int batch = (int)golden.Shape(prefix + "input_ids")[0], width = (int)golden.Shape(prefix + "input_ids")[1];
+        int[] padded = golden.Ints(prefix + "input_ids"), mask = golden.Ints(prefix + "attention_mask");
+        float[] values = golden.Floats(prefix + "values"), target = golden.Floats(prefix + "target");
+        List<int> ids = [], starts = [0], places = [];
+        for (int b = 0; b < batch; b++)
+        {
+            for (int t = 0; t < width; t++)
+            {
+                if (mask[b * width + t] == 0) continue;
+                ids.Add(padded[b * width + t]);
+                places.Add(b * width + t);
+            }
+            starts.Add(ids.Count);
+        }
+        using var run = new ForwardBackward(model, [.. ids], [.. starts]);
+        float[] ours = run.Values();
+        var dValues = new float[ids.Count];
+        for (int i = 0; i < places.Count; i++)
+        {
+            int b = places[i] / width, t = places[i] % width;
+            if (t == width - 1) continue;
+            int index = b * (width - 1) + t;
+            TensorComparer.Close(values[index], ours[i], 5e-5, 0, $"value of row {b}, token {t}");
+            int count = Enumerable.Range(0, width - 1).Sum(x => mask[b * width + x]);
+            dValues[i] = 2f * (ours[i] - target[index]) / count / batch;
+        }
+        run.ValuesBackward(dValues);
+        int compared = 0;
+        foreach (Parameter parameter in model.Parameters.Items)
+            foreach (ParameterPart part in parameter.Parts)
+            {
+                TensorComparer.CloseToScale(golden.Floats($"{prefix}grad/{part.Name}"), parameter.GradientOf(part).ToArray<float>(), 1e-4, part.Name);
+                compared++;
+            }
+        Assert.Equal(golden.Names.Count(x => x.StartsWith(prefix + "grad/", StringComparison.Ordinal)), compared);
+    }
+
+    /// <summary>A folder's golden numbers, if it has those asked for; skips where there are no folders at all.</summary>
+    private static bool TryOpen(string folder, string tensor, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out SafetensorsFixture? golden, bool anyPlace = false)
+    {
+        if (folder.Length == 0) Assert.Skip($"no models/ with golden.safetensors in {string.Join(", ", TestData.GoldenFolders)}; set BELLMAN_GOLDEN.");
+        golden = new SafetensorsFixture(Path.Combine(folder, "golden.safetensors"));
+        return anyPlace ? golden.Names.Any(x => x == tensor || x.EndsWith('/' + tensor)) : golden.Has(tensor);
+    }
+
+    private static JsonElement Case(string folder)
+    {
+        using JsonDocument json = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "..", "models.json")));
+        return json.RootElement.GetProperty("models").EnumerateArray().First(x => x.GetProperty("model").GetString() == Path.GetFileName(folder)).Clone();
+    }
+}
