@@ -1,29 +1,21 @@
+using Bellman.Kernels;
 using Bellman.Runtime.Checkpoints;
 using Bellman.Runtime.Modules;
 
 namespace Bellman.Runtime.Models;
 
 /// <summary>Moves weights between a model and a Hugging Face folder.</summary>
-internal static class ModelFiles
+public static class ModelFiles
 {
     /// <summary>Fills a model from a folder; disposes it when that fails.</summary>
     /// <param name="model">Freshly made from the folder's configuration.</param>
     /// <param name="folder">The folder.</param>
     /// <param name="optional">A tensor that may be missing and then stays zero, or null.</param>
-    public static TModel LoadInto<TModel>(TModel model, string folder, string? optional) where TModel : DecoderModel
+    internal static TModel LoadInto<TModel>(TModel model, string folder, string? optional) where TModel : DecoderModel
     {
         try
         {
-            using CheckpointReader reader = CheckpointReader.Open(folder);
-            var expected = new List<string>();
-            foreach (Parameter parameter in model.Parameters.Items)
-                foreach (ParameterPart part in parameter.Parts)
-                    if (part.Name != optional || reader.Contains(part.Name)) expected.Add(part.Name);
-            reader.RequireNames(expected, IsUnused);
-            foreach (Parameter parameter in model.Parameters.Items)
-                foreach (ParameterPart part in parameter.Parts)
-                    if (reader.Contains(part.Name)) reader.Load(part.Name, Shape(parameter, part), parameter.ValueOf(part));
-            model.WeightsChanged();
+            Read(model, folder, optional);
             return model;
         }
         catch
@@ -33,21 +25,44 @@ internal static class ModelFiles
         }
     }
 
-    /// <summary>Writes <c>config.json</c> and the weights, in the element type the configuration names.</summary>
-    public static void Save(DecoderModel model, string folder)
+    /// <summary>Replaces the weights of a model by those of a folder of the same shapes.</summary>
+    /// <exception cref="CheckpointException">A file is missing or does not fit.</exception>
+    public static void LoadWeights(DecoderModel model, string folder) => Read(model, folder, optional: null);
+
+    /// <summary>Writes <c>config.json</c> and the weights.</summary>
+    /// <param name="model">The model.</param>
+    /// <param name="folder">Where to; made when it is missing.</param>
+    /// <param name="stored">Element type on disk; the configuration's by default.</param>
+    /// <exception cref="CheckpointException">The disk refuses.</exception>
+    public static void Save(DecoderModel model, string folder, DType? stored = null)
     {
+        ModelConfig config = model.Config with { StoredType = stored ?? model.Config.StoredType };
         Directory.CreateDirectory(folder);
-        model.Config.Save(folder);
-        CheckpointWriter.Write(folder, Tensors(model));
+        config.Save(folder);
+        CheckpointWriter.Write(folder, Tensors(model, config.StoredType));
+    }
+
+    private static void Read(DecoderModel model, string folder, string? optional)
+    {
+        using CheckpointReader reader = CheckpointReader.Open(folder);
+        var expected = new List<string>();
+        foreach (Parameter parameter in model.Parameters.Items)
+            foreach (ParameterPart part in parameter.Parts)
+                if (part.Name != optional || reader.Contains(part.Name)) expected.Add(part.Name);
+        reader.RequireNames(expected, IsUnused);
+        foreach (Parameter parameter in model.Parameters.Items)
+            foreach (ParameterPart part in parameter.Parts)
+                if (reader.Contains(part.Name)) reader.Load(part.Name, Shape(parameter, part), parameter.ValueOf(part));
+        model.WeightsChanged();
     }
 
     /// <summary>Checkpoint shape of a part: one dimension for norms and biases, [rows, columns] for matrices.</summary>
-    public static long[] Shape(Parameter parameter, ParameterPart part) => part.IsVector ? [part.Rows] : [part.Rows, parameter.Columns];
+    private static long[] Shape(Parameter parameter, ParameterPart part) => part.IsVector ? [part.Rows] : [part.Rows, parameter.Columns];
 
-    private static IEnumerable<SafetensorsTensor> Tensors(DecoderModel model) =>
+    private static IEnumerable<SafetensorsTensor> Tensors(DecoderModel model, DType stored) =>
         from parameter in model.Parameters.Items
         from part in parameter.Parts
-        select SafetensorsTensor.From(part.Name, Shape(parameter, part), parameter.ValueOf(part), model.Config.StoredType);
+        select SafetensorsTensor.From(part.Name, Shape(parameter, part), parameter.ValueOf(part), stored);
 
     // Saved by some programs though nobody needs them: a tied or foreign head, and rotary tables.
     private static bool IsUnused(string name) =>

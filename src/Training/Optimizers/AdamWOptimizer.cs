@@ -1,0 +1,107 @@
+using System.Globalization;
+using Bellman.Kernels;
+using Bellman.Kernels.Ops.AdamW;
+using Bellman.Kernels.Ops.GradientNorm;
+using Bellman.Runtime.Checkpoints;
+using Bellman.Runtime.Models;
+using Bellman.Runtime.Modules;
+
+namespace Bellman.Training.Optimizers;
+
+/// <summary>Constants of <see cref="AdamWOptimizer"/>; the learning rate comes with each step.</summary>
+public sealed record AdamWOptions
+{
+    /// <summary>β₁, decay of the first moment.</summary>
+    public double Beta1 { get; init; } = 0.9;
+
+    /// <summary>β₂, decay of the second moment; 0.95 in the paper.</summary>
+    public double Beta2 { get; init; } = 0.95;
+
+    /// <summary>ε, added outside the square root.</summary>
+    public double Epsilon { get; init; } = 1e-8;
+
+    /// <summary>λ, decoupled; matrices only.</summary>
+    public double WeightDecay { get; init; }
+
+    /// <summary>Largest norm over all gradients; larger ones are scaled down to it. 0 for no limit.</summary>
+    public double ClipNorm { get; init; } = 1;
+}
+
+/// <summary>AdamW over all parameters of one model, with clipping by global norm. Its state can be saved and resumed bit for bit.</summary>
+public sealed class AdamWOptimizer : IDisposable
+{
+    private const string StepKey = "step";
+
+    private readonly DecoderModel _model;
+    private readonly AdamWOptions _options;
+    private readonly Arena _memory;
+    private readonly AdamWTensor[] _tensors;
+    private readonly Tensor[] _gradients;
+
+    /// <summary>Moments of zero for a model that keeps gradients.</summary>
+    public AdamWOptimizer(DecoderModel model, AdamWOptions options)
+    {
+        if (!model.Parameters.Trainable) throw new BellmanException("AdamW: the model keeps no gradients; load it with trainable: true.");
+        _model = model;
+        _options = options;
+        IReadOnlyList<Parameter> parameters = model.Parameters.Items;
+        _memory = new Arena(model.Device, 2 * parameters.Sum(x => (x.Length * sizeof(float) + 63) / 64 * 64));
+        _tensors = new AdamWTensor[parameters.Count];
+        _gradients = new Tensor[parameters.Count];
+        for (int i = 0; i < _tensors.Length; i++)
+        {
+            Parameter p = parameters[i];
+            _gradients[i] = p.Gradient;
+            _tensors[i] = new AdamWTensor(p.Value, p.Gradient, _memory.Take(p.Rows, p.Columns), _memory.Take(p.Rows, p.Columns), p.Decays);
+        }
+    }
+
+    /// <summary>Steps taken.</summary>
+    public int Steps { get; private set; }
+
+    /// <summary>Norm over all gradients as they are now.</summary>
+    public double GradientNorm() => Kernels.Ops.GradientNorm.GradientNorm.Norm(_gradients);
+
+    /// <summary>Clips, updates the weights and tells the model.</summary>
+    /// <param name="learningRate">η of this step.</param>
+    /// <param name="gradientNorm">From <see cref="GradientNorm"/>; finite.</param>
+    public void Step(double learningRate, double gradientNorm)
+    {
+        float scale = Kernels.Ops.GradientNorm.GradientNorm.ClipScale(gradientNorm, _options.ClipNorm);
+        AdamW.Step(_tensors, new AdamWSettings(learningRate, _options.Beta1, _options.Beta2, _options.Epsilon, _options.WeightDecay), ++Steps, scale);
+        _model.WeightsChanged();
+    }
+
+    /// <summary>Writes moments and step count to a safetensors file.</summary>
+    public void Save(string path) => SafetensorsWriter.Write(path, Entries().Select(x => SafetensorsTensor.From(x.Name, [x.Tensor.Rows, x.Tensor.Columns], x.Tensor, DType.F32)),
+        new Dictionary<string, string> { ["format"] = "pt", [StepKey] = Steps.ToString(CultureInfo.InvariantCulture) });
+
+    /// <summary>Reads what <see cref="Save"/> wrote.</summary>
+    /// <exception cref="CheckpointException">The file is missing, damaged or of another model.</exception>
+    public void Load(string path)
+    {
+        using var reader = new SafetensorsReader(path);
+        foreach ((string name, Tensor tensor) in Entries())
+        {
+            var values = new float[tensor.Length];
+            reader.ReadFloats(name, values);
+            tensor.Device.Upload<float>(values, tensor);
+        }
+        if (!reader.Metadata.TryGetValue(StepKey, out string? text) || !int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int steps))
+            throw new CheckpointException($"{path}: expected the metadata '{StepKey}' of an optimiser state; the file is none, or damaged.");
+        Steps = steps;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => _memory.Dispose();
+
+    private IEnumerable<(string Name, Tensor Tensor)> Entries()
+    {
+        for (int i = 0; i < _tensors.Length; i++)
+        {
+            string name = _model.Parameters.Items[i].Parts[0].Name;
+            yield return ("first_moment." + name, _tensors[i].FirstMoment);
+            yield return ("second_moment." + name, _tensors[i].SecondMoment);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+using Bellman.Kernels;
+using Bellman.Kernels.Ops.KlPenalty;
+using Bellman.Kernels.Ops.LmHead;
+using Bellman.Kernels.Ops.Rows;
+using Bellman.Kernels.Ops.SoftBellman;
+using Bellman.Runtime.Models;
+using Bellman.Training.Data;
+using Bellman.Training.Metrics;
+
+namespace Bellman.Training.Trainers;
+
+/// <summary>
+/// OREO (Wang et al., arXiv 2412.16145): policy and value model learned together from the soft Bellman equation. A micro-batch
+/// runs policy, reference and value model forward once, computes both losses from those numbers, and runs policy and value
+/// model backward; the policy thus sees the values from before this update.
+/// </summary>
+public sealed class OreoMethod : TrainingMethod
+{
+    private readonly LanguageModel _policy, _reference;
+    private readonly ValueModel _value;
+    private readonly OreoOptions _options;
+    private readonly AveragePolicy? _average;
+    private readonly KlCoefficient _coefficient;
+    private readonly DeviceRows _rows;
+    private readonly DecoderActivations _policyActivations, _referenceActivations, _valueActivations;
+    private readonly Arena _arena;
+    private readonly OreoStatistics _statistics = new();
+
+    /// <summary>Plans memory for micro-batches of a size.</summary>
+    /// <param name="policy">π with its optimiser.</param>
+    /// <param name="value">V with its optimiser.</param>
+    /// <param name="reference">π_ref, frozen; the caller disposes it.</param>
+    /// <param name="options">Settings.</param>
+    /// <param name="maxTokens">Tokens of the largest micro-batch.</param>
+    /// <param name="maxSequences">Trajectories of the largest micro-batch.</param>
+    /// <exception cref="BellmanException">The models have different vocabularies.</exception>
+    public OreoMethod(TrainedModel policy, TrainedModel value, LanguageModel reference, OreoOptions options, int maxTokens, int maxSequences)
+    {
+        Models = [policy, value];
+        _policy = (LanguageModel)policy.Model;
+        _value = (ValueModel)value.Model;
+        _reference = reference;
+        _options = options;
+        int vocabulary = _policy.Config.VocabularySize;
+        if (_reference.Config.VocabularySize != vocabulary || _value.Config.VocabularySize != vocabulary)
+            throw new BellmanException($"OREO: expected one vocabulary, received {vocabulary} (policy), {_reference.Config.VocabularySize} (reference), {_value.Config.VocabularySize} (value model); they must share a tokenizer.");
+        _average = options.AveragePolicyDecay > 0 ? new AveragePolicy(_policy, options.AveragePolicyDecay) : null;
+        _coefficient = new KlCoefficient(options);
+        _rows = new DeviceRows(_policy.Device, maxTokens, maxSequences);
+        _policyActivations = new DecoderActivations(_policy.Config);
+        _referenceActivations = new DecoderActivations(_reference.Config);
+        _valueActivations = new DecoderActivations(_value.Config);
+        using Arena measure = Arena.Measure(_policy.Device);
+        TakeAll(measure, maxTokens, maxTokens);
+        long scratch = LmHead.ScratchBytes(maxTokens, vocabulary, _policy.Config.HiddenSize, withReference: true);
+        foreach (ModelConfig config in (ModelConfig[])[_policy.Config, _value.Config, _reference.Config])
+            scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(config, maxTokens, maxSequences));
+        _arena = new Arena(_policy.Device, measure.Peak + scratch);
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<TrainedModel> Models { get; }
+
+    /// <inheritdoc/>
+    public override long ActivationBytes => _arena.Capacity;
+
+    private KlDirection Direction => _options.Kl switch { KlEstimate.Full => KlDirection.Reverse, KlEstimate.Forward => KlDirection.Forward, _ => KlDirection.None };
+
+    /// <inheritdoc/>
+    public override void Accumulate(PackedRows rows, in UpdateTotals totals)
+    {
+        _rows.Set(rows, _options.RewardScale, _options.RewardShift);
+        _arena.Reset();
+        StepTensors step = TakeAll(_arena, rows.TokenCount, _rows.HeadCount);
+        bool policyLearns = totals.Update >= Models[0].FrozenUpdates;
+
+        PolicyForward(step);
+        _value.Decoder.Forward(_rows.Tokens, _valueActivations, _arena);
+        _value.Values(_valueActivations.Hidden, step.Values);
+
+        var batch = new SoftBellmanBatch(step.LogProbs, step.ReferenceLogProbs, step.Values, _rows.ActionMask, _rows.StateMask, _rows.Rewards, _rows.Tokens.SequenceStarts);
+        var options = new SoftBellmanOptions
+        {
+            Beta = _options.Beta, Form = _options.Form, ClipLogRatio = _options.ClipLogRatio, Importance = _options.Importance, Hinge = _options.Hinge,
+            TotalSequences = totals.Sequences, TotalStates = totals.States,
+        };
+        SoftBellmanResult policyLoss = SoftBellman.PolicyLoss(batch, options, step.DLogProbs);
+        double kl = Regulariser(step, totals);
+        SoftBellmanBatch valueBatch = batch;
+        if (_average is not null)
+        {
+            AverageLogProbs(step);
+            valueBatch = batch with { LogProbs = step.AverageLogProbs };
+        }
+        SoftBellmanResult valueLoss = SoftBellman.ValueLoss(valueBatch, options, step.DValues);
+        _statistics.Add(policyLoss, valueLoss, kl, _options.Beta, rows, step, _policy.Device);
+
+        _value.ValuesBackward(step.DValues, _valueActivations.Hidden, _valueActivations.HiddenGradient);
+        _value.Decoder.Backward(_rows.Tokens, _valueActivations, _arena);
+        if (policyLearns) PolicyBackward(step);
+    }
+
+    /// <inheritdoc/>
+    public override void Report(MetricRecord metrics)
+    {
+        metrics.Set("policy/kl_coefficient", _coefficient.Value);
+        _statistics.Report(metrics, _coefficient.Value);
+    }
+
+    /// <inheritdoc/>
+    public override void AfterUpdate()
+    {
+        _average?.Update();
+        _coefficient.Update(_statistics.LastKl);
+    }
+
+    /// <inheritdoc/>
+    public override void SaveState(string folder)
+    {
+        _coefficient.Save(folder);
+        _average?.Save(folder);
+    }
+
+    /// <inheritdoc/>
+    public override void LoadState(string folder)
+    {
+        _coefficient.Load(folder);
+        _average?.Load(folder);
+    }
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        base.Dispose();
+        _average?.Dispose();
+        _rows.Dispose();
+        _arena.Dispose();
+    }
+
+    private StepTensors TakeAll(Arena arena, int tokens, int headRows)
+    {
+        _policyActivations.Take(arena, tokens, save: true);
+        _referenceActivations.Take(arena, tokens, save: false);
+        _valueActivations.Take(arena, tokens, save: true);
+        return new StepTensors
+        {
+            Head = HeadBuffers.Take(arena, _policy.Config, headRows, withReference: true),
+            LogProbs = arena.Take(tokens, 1),
+            ReferenceLogProbs = arena.Take(tokens, 1),
+            AverageLogProbs = _average is null ? default : arena.Take(tokens, 1),
+            Values = arena.Take(tokens, 1),
+            Kl = arena.Take(tokens, 1),
+            DLogProbs = arena.Take(tokens, 1),
+            DKl = arena.Take(tokens, 1),
+            DValues = arena.Take(tokens, 1),
+        };
+    }
+
+    /// <summary>Log-probs of policy and reference and their KL, computed in one pass over the action positions.</summary>
+    private void PolicyForward(in StepTensors step)
+    {
+        _policy.Decoder.Forward(_rows.Tokens, _policyActivations, _arena);
+        _reference.Decoder.Forward(_rows.Tokens, _referenceActivations, _arena);
+        Rows.Gather(_policyActivations.Hidden, _rows.HeadRows, step.Head.Hidden);
+        Rows.Gather(_referenceActivations.Hidden, _rows.HeadRows, step.Head.ReferenceHidden);
+        LmHead.Forward(_policy.HeadInput(step.Head.Hidden), _reference.HeadInput(step.Head.ReferenceHidden), Direction, _rows.HeadTargets, step.Head.Output, _arena);
+        ScatterToTokens(step.Head.LogProb, step.LogProbs);
+        ScatterToTokens(step.Head.ReferenceLogProb, step.ReferenceLogProbs);
+    }
+
+    /// <summary>The KL's mean; its gradient goes to <c>DKl</c>, or into <c>DLogProbs</c> for the sampled estimate.</summary>
+    private double Regulariser(in StepTensors step, in UpdateTotals totals)
+    {
+        double coefficient = _coefficient.Value;
+        if (Direction == KlDirection.None)
+            return KlPenalty.Sampled(step.LogProbs, step.ReferenceLogProbs, _rows.ActionMask, _rows.Tokens.SequenceStarts, coefficient, totals.Sequences, step.DLogProbs);
+        ScatterToTokens(step.Head.Kl, step.Kl);
+        return KlPenalty.Mean(step.Kl, _rows.ActionMask, _rows.Tokens.SequenceStarts, coefficient, totals.Sequences, step.DKl);
+    }
+
+    private void PolicyBackward(in StepTensors step)
+    {
+        HeadBuffers head = step.Head;
+        Rows.Gather(step.DLogProbs, _rows.HeadRows, head.DLogProb);
+        bool withKl = Direction != KlDirection.None;
+        if (withKl) Rows.Gather(step.DKl, _rows.HeadRows, head.DKl);
+        LmHead.Backward(_policy.HeadInput(head.Hidden), withKl ? _reference.HeadInput(head.ReferenceHidden) : default, Direction, _rows.HeadTargets, head.Output,
+            head.DLogProb, withKl ? head.DKl : default, head.DHidden, _policy.HeadGradient, _arena);
+        _policyActivations.HiddenGradient.Clear();
+        Rows.Scatter(head.DHidden, _rows.HeadRows, _policyActivations.HiddenGradient);
+        _policy.Decoder.Backward(_rows.Tokens, _policyActivations, _arena);
+    }
+
+    /// <summary>The average policy's log-probs, with the reference's buffers, which are free by now.</summary>
+    private void AverageLogProbs(in StepTensors step)
+    {
+        LanguageModel average = _average!.Model;
+        average.Decoder.Forward(_rows.Tokens, _referenceActivations, _arena);
+        // DHidden and DLogProb are not in use before the backward.
+        Rows.Gather(_referenceActivations.Hidden, _rows.HeadRows, step.Head.DHidden);
+        LmHead.Forward(average.HeadInput(step.Head.DHidden), default, KlDirection.None, _rows.HeadTargets, new LmHeadOutput(step.Head.DLogProb, default, default, default, default, default), _arena);
+        ScatterToTokens(step.Head.DLogProb, step.AverageLogProbs);
+    }
+
+    private void ScatterToTokens(Tensor perAction, Tensor perToken)
+    {
+        perToken.Clear();
+        Rows.Scatter(perAction, _rows.HeadRows, perToken);
+    }
+}
+
+/// <summary>Per-token tensors [T, 1] of one micro-batch, and the head's buffers.</summary>
+internal struct StepTensors
+{
+    public HeadBuffers Head;
+    public Tensor LogProbs, ReferenceLogProbs, AverageLogProbs, Values, Kl, DLogProbs, DKl, DValues;
+}
