@@ -80,7 +80,7 @@ public sealed class AdamWOptimizer : IDisposable
     /// <exception cref="CheckpointException">The file is missing, damaged or of another model.</exception>
     public void Load(string path)
     {
-        using var reader = new SafetensorsReader(path);
+        using var reader = SafetensorsReader.Open(path);
         foreach ((string name, Tensor tensor) in Entries())
         {
             var values = new float[tensor.Length];

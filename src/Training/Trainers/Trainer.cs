@@ -68,7 +68,7 @@ public sealed class Trainer
             _metrics.Set("run/tokens_per_second", _plan.TokenCount / seconds);
             _metrics.Set("run/memory_mb", Environment.WorkingSet / 1048576.0);
             _metrics.Set("run/epoch", Update / (double)_plan.BatchesPerEpoch);
-            if (_writer is not null && (Update % _options.LogEvery == 0 || Update == _options.Updates)) _writer.Write(Update, _metrics);
+            if (_writer is not null && (Update % _options.LogEvery == 0 || Update == _options.Updates)) _writer.Write(Update, _metrics, DateTimeOffset.UtcNow);
             double left = (_options.Updates - Update) * (clock.Elapsed.TotalSeconds / (Update - first));
             progress?.Invoke(new TrainingProgress(Update, _options.Updates, rate, TimeSpan.FromSeconds(left), _metrics));
             if (_checkpoints is null || _options.CheckpointEvery <= 0 || Update % _options.CheckpointEvery != 0) continue;
