@@ -94,7 +94,7 @@ public sealed class Trainer
         _method.Report(_metrics);
         foreach (TrainedModel model in _method.Models)
         {
-            double norm = model.Optimizer.GradientNorm(), learningRate = model.Schedule.At(Update);
+            double norm = model.Optimizer.GradientNorm(), learningRate = model.Schedule.At((int)Update);
             if (!double.IsFinite(norm))
                 throw new TrainingException($"Training: the gradient norm of the {model.Name} is {norm} at update {Update + 1}; lower its learning rate or check data and weights. Earlier checkpoints are intact.");
             _metrics.Set(model.GradientNormName, norm);
