@@ -58,7 +58,8 @@ public sealed class OreoTrainGoldenTests
             WeightDecay = run.GetProperty("weight_decay").GetDouble(), ClipNorm = run.GetProperty("max_grad_norm").GetDouble(),
         };
         LearningRateSchedule Schedule(string rate) => new(
-            run.GetProperty("schedule").GetString()!, run.GetProperty(rate).GetDouble(), run.GetProperty("num_warmup_steps").GetInt64(), run.GetProperty("num_training_steps").GetInt64());
+            Enum.Parse<ScheduleShape>(run.GetProperty("schedule").GetString()!.Split('_')[0], ignoreCase: true), run.GetProperty(rate).GetDouble(),
+            run.GetProperty("num_warmup_steps").GetInt32(), run.GetProperty("num_training_steps").GetInt32());
         bool Has(string option) => options.TryGetProperty(option, out JsonElement x) && x.ValueKind == JsonValueKind.True;
         bool stepLevel = Has("step_level");
         var oreo = new OreoOptions
