@@ -3,6 +3,7 @@ using System.Runtime.InteropServices;
 using System.Text;
 using Bellman.Cli.Commands;
 using Bellman.Kernels;
+using Bellman.Training.Recipes;
 
 namespace Bellman.Cli;
 
@@ -60,6 +61,7 @@ internal static class Program
             UsageException => (ExitCodes.Usage, $"{OneLine(error.Message)} See '{name} --help'."),
 
             OperationCanceledException => (ExitCodes.Cancelled, "stopped."),
+            RecipeException => (ExitCodes.Usage, OneLine(error.Message)),
             BellmanException => (ExitCodes.Failure, OneLine(error.Message)),
             OutOfMemoryException => (ExitCodes.Failure, "not enough memory; use a smaller model, shorter sequences or smaller batches."),
             IOException or UnauthorizedAccessException => (ExitCodes.Failure, OneLine(error.Message)),

@@ -1,3 +1,4 @@
+using System.Text;
 using Bellman.Training.Jobs;
 
 namespace Bellman.Cli;
@@ -32,9 +33,23 @@ internal sealed class Terminal(TextReader input, TextWriter output, TextWriter e
     /// <summary>Writes a file whole or not at all, or standard output as it comes.</summary>
     public void WriteLines(string path, Action<JsonLineWriter> write)
     {
-        if (path == Standard) write(new JsonLineWriter(output));
-        else JsonLines.Write(path, write);
+        if (path == Standard)
+        {
+            write(new JsonLineWriter(output));
+        }
+        else if (IsDevice(path))
+        {
+            // A device such as /dev/null is written into; a rename would replace it.
+            using var device = new StreamWriter(new FileStream(path, FileMode.Open, FileAccess.Write), new UTF8Encoding(false)) { NewLine = "\n" };
+            write(new JsonLineWriter(device));
+        }
+        else
+        {
+            JsonLines.Write(path, write);
+        }
     }
+
+    private static bool IsDevice(string path) => !OperatingSystem.IsWindows() && path.StartsWith("/dev/", StringComparison.Ordinal) && File.Exists(path);
 
     /// <summary>Where remarks belong when <paramref name="path"/> is written: not between the lines of standard output.</summary>
     public TextWriter Beside(string? path) => path == Standard ? error : output;

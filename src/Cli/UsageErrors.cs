@@ -16,6 +16,8 @@ internal static class UsageErrors
         if (parsed.UnmatchedTokens.FirstOrDefault() is { } token) return Unmatched(command, token);
         if (command is RootCommand) return $"expected a command: {string.Join(", ", command.Subcommands.Where(x => !x.Hidden).Select(x => x.Name))}.";
         string[] missing = [.. command.Options.Where(x => x.Required && parsed.GetResult(x) is null or { Implicit: true }).Select(x => $"{x.Name} {x.HelpName}")];
+        if (command.Arguments.FirstOrDefault(x => x.Arity.MinimumNumberOfValues > 0 && parsed.GetResult(x) is null or { Tokens.Count: 0 }) is { } argument)
+            return $"expected a {argument.Name.ToLowerInvariant()}.";
         if (missing.Length > 0) return $"expected {string.Join(" and ", missing)}.";
         ParseError error = parsed.Errors[0];
         return error.SymbolResult switch

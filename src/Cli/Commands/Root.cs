@@ -13,8 +13,14 @@ internal static class Root
     public static RootCommand Create(Terminal terminal)
     {
         var root = new RootCommand("trains language models for multi-step reasoning with OREO, and answers with value-guided search");
-        root.Add(TokenizeCommand.Create(terminal));
+        root.Add(TrainCommand.Create(terminal));
+        root.Add(RolloutCommand.Create(terminal));
         root.Add(GradeCommand.Create(terminal));
+        root.Add(EvalCommand.Create(terminal));
+        root.Add(GenerateCommand.Create(terminal));
+        root.Add(ScoreCommand.Create(terminal));
+        root.Add(TokenizeCommand.Create(terminal));
+        root.Add(InspectCommand.Create(terminal));
         root.Add(DoctorCommand.Create(terminal));
         root.Add(new Option<bool>(DebugName) { Description = "Show where an error happened.", Recursive = true, Arity = ArgumentArity.Zero });
         HelpOption help = root.Options.OfType<HelpOption>().Single();

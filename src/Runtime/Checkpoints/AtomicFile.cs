@@ -45,7 +45,7 @@ public static class AtomicFile
             renamed = true;
             FlushFolder(Path.GetDirectoryName(full)!);
         }
-        catch (Exception error) when (error is IOException or UnauthorizedAccessException or NotSupportedException)
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or NotSupportedException || IsTooLarge(error))
         {
             throw new CheckpointException($"{path}: cannot be written: {JsonFields.OneLine(error)}; {Remedy(full)}. {(renamed ? "" : "Nothing was changed.")}".TrimEnd(), error);
         }
@@ -74,6 +74,9 @@ public static class AtomicFile
         if (OperatingSystem.IsWindows()) return;
         FolderFlush.Flush(folder);
     }
+
+    // A file beyond the largest size that the disk or the process is allowed: .NET has no exception of its own for it.
+    private static bool IsTooLarge(Exception error) => error is ArgumentOutOfRangeException && error.Message.StartsWith("Specified file length was too large", StringComparison.Ordinal);
 
     private static FileStream OpenTemporary(string path) => new(path, FileMode.CreateNew, FileAccess.Write, FileShare.None, bufferSize: 1 << 16);
 

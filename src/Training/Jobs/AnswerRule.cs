@@ -36,6 +36,9 @@ public abstract class AnswerRule
     /// <param name="reference">The reference answer; ignored where none is needed.</param>
     public abstract AnswerVerdict Grade(string question, string prediction, string reference);
 
+    /// <summary>The answer in a response, as votes compare it; empty when there is none.</summary>
+    public abstract string Extract(string prediction);
+
     private sealed class Gsm8kRule(bool strict) : AnswerRule
     {
         public override AnswerVerdict Grade(string question, string prediction, string reference)
@@ -43,6 +46,8 @@ public abstract class AnswerRule
             AnswerGrade grade = strict ? Gsm8kGrader.GradeStrict(prediction, reference) : Gsm8kGrader.Grade(prediction, reference);
             return new AnswerVerdict(grade.Extracted, grade.Correct);
         }
+
+        public override string Extract(string prediction) => Grade("", prediction, "").Extracted;
     }
 
     private sealed class MathRule : AnswerRule
@@ -52,17 +57,21 @@ public abstract class AnswerRule
             MathGrade grade = MathGrader.Grade(question, prediction, reference);
             return new AnswerVerdict(string.Join(", ", grade.Extracted), grade.Correct);
         }
+
+        public override string Extract(string prediction) => Grade("", prediction, "").Extracted;
     }
 
     private sealed class TaskRule(IReasoningTask task) : AnswerRule
     {
         public override bool NeedsReference => false;
 
-        public override AnswerVerdict Grade(string question, string prediction, string reference)
+        public override AnswerVerdict Grade(string question, string prediction, string reference) =>
+            new(Extract(prediction), task.Grade(task.Parse(question), prediction).Correct);
+
+        public override string Extract(string prediction)
         {
             int mark = prediction.LastIndexOf("####", StringComparison.Ordinal);
-            string extracted = mark < 0 ? "" : prediction[(mark + 4)..].Trim();
-            return new AnswerVerdict(extracted, task.Grade(task.Parse(question), prediction).Correct);
+            return mark < 0 ? "" : prediction[(mark + 4)..].Trim();
         }
     }
 }

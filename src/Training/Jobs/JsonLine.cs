@@ -63,6 +63,14 @@ public sealed class JsonLine
             : throw Error($"field '{name}': expected true or false, received {Kind(value)}.");
     }
 
+    /// <summary>A whole number.</summary>
+    /// <exception cref="DataException">The field is missing or no whole number.</exception>
+    public int Whole(string name)
+    {
+        JsonElement value = Field(name);
+        return value.ValueKind == JsonValueKind.Number && value.TryGetInt32(out int number) ? number : throw Error($"field '{name}': expected a whole number, received {Kind(value)}.");
+    }
+
     /// <summary>A list of token ids.</summary>
     /// <exception cref="DataException">The field is missing or no list of whole numbers from 0.</exception>
     public int[] Ids(string name)

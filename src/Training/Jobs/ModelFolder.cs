@@ -1,0 +1,66 @@
+using Bellman.Runtime.Checkpoints;
+using Bellman.Runtime.Models;
+using Bellman.Runtime.Tokenizers;
+
+namespace Bellman.Training.Jobs;
+
+/// <summary>A policy with its tokenizer, from one folder.</summary>
+public sealed class ModelFolder : IDisposable
+{
+    private ModelFolder(string path, LanguageModel model, Tokenizer tokenizer) => (Path, Model, Tokenizer) = (path, model, tokenizer);
+
+    /// <summary>The folder.</summary>
+    public string Path { get; }
+
+    /// <summary>The policy.</summary>
+    public LanguageModel Model { get; }
+
+    /// <summary>Its tokenizer.</summary>
+    public Tokenizer Tokenizer { get; }
+
+    /// <summary>Loads policy and tokenizer and checks that they belong together.</summary>
+    /// <exception cref="Kernels.BellmanException">Either cannot be loaded, or the tokenizer has ids that the model lacks.</exception>
+    public static ModelFolder Load(string folder, bool trainable = false)
+    {
+        Tokenizer tokenizer = LoadTokenizer(folder);
+        return new ModelFolder(folder, LanguageModel.Load(folder, trainable: trainable), tokenizer);
+    }
+
+    /// <summary>Loads the tokenizer of a model folder and checks it against the configuration.</summary>
+    /// <exception cref="Kernels.BellmanException">The folder, its configuration or tokenizer is missing or damaged, or they do not fit.</exception>
+    public static Tokenizer LoadTokenizer(string folder)
+    {
+        ModelConfig config = ModelConfig.Load(folder);
+        Tokenizer tokenizer = Tokenizer.Load(folder);
+        if (tokenizer.VocabularySize > config.VocabularySize)
+            throw new CheckpointException($"{folder}: the tokenizer has ids up to {tokenizer.VocabularySize - 1}, the model's vocabulary has {config.VocabularySize} tokens; put the model's own tokenizer there.");
+        return tokenizer;
+    }
+
+    /// <summary>Loads a second policy over the same vocabulary, such as a reference.</summary>
+    /// <exception cref="CheckpointException">It cannot be loaded or has another vocabulary.</exception>
+    public LanguageModel LoadReference(string folder)
+    {
+        ModelConfig config = ModelConfig.Load(folder);
+        if (config.VocabularySize != Model.Config.VocabularySize) throw Foreign(folder, "vocab_size", config.VocabularySize, Model.Config.VocabularySize);
+        return LanguageModel.Load(folder);
+    }
+
+    /// <summary>Loads a value model for this policy.</summary>
+    /// <param name="folder">Folder with a value head.</param>
+    /// <param name="trainable">Whether to keep gradients.</param>
+    /// <exception cref="CheckpointException">It cannot be loaded, or has another vocabulary or hidden size.</exception>
+    public ValueModel LoadValue(string folder, bool trainable = false)
+    {
+        ModelConfig config = ModelConfig.Load(folder);
+        if (config.VocabularySize != Model.Config.VocabularySize) throw Foreign(folder, "vocab_size", config.VocabularySize, Model.Config.VocabularySize);
+        if (config.HiddenSize != Model.Config.HiddenSize) throw Foreign(folder, "hidden_size", config.HiddenSize, Model.Config.HiddenSize);
+        return ValueModel.Load(folder, trainable: trainable);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose() => Model.Dispose();
+
+    private CheckpointException Foreign(string folder, string field, int received, int expected) =>
+        new($"{folder}: {field} is {received}, the policy in {Path} has {expected}; use a model that was trained from this policy.");
+}

@@ -1,0 +1,20 @@
+using System.Text.Json;
+using Xunit;
+
+namespace Bellman.Cli.Tests.Commands;
+
+public sealed class DoctorTests
+{
+    [Fact]
+    public void TheMachineIsDescribedHonestly()
+    {
+        CliRun run = CliRun.Of("doctor").Succeeds();
+        Assert.Contains($"{Environment.ProcessorCount} threads", run.Output, StringComparison.Ordinal);
+        Assert.Contains("looked for " + (OperatingSystem.IsWindows() ? "nvcuda.dll" : "libcuda.so.1"), run.Output, StringComparison.Ordinal);
+        Assert.Contains("not built yet", run.Output, StringComparison.Ordinal);
+        using var json = JsonDocument.Parse(CliRun.Of("doctor", "--json").Succeeds().Output);
+        Assert.Contains(json.RootElement.GetProperty("cpu").GetProperty("vector_bits").GetInt32(), (int[])[128, 256, 512]);
+        Assert.True(json.RootElement.GetProperty("memory_bytes").GetInt64() > 0);
+        Assert.False(json.RootElement.GetProperty("cuda").GetProperty("used").GetBoolean());
+    }
+}

@@ -1,0 +1,102 @@
+using System.Text.Json;
+using Bellman.Runtime.Models;
+using Xunit;
+
+namespace Bellman.Cli.Tests.Commands;
+
+public sealed class TrainTests(TinyModel model) : IClassFixture<TinyModel>
+{
+    [Theory]
+    [InlineData("sft")]
+    [InlineData("rejection")]
+    [InlineData("oreo")]
+    public void ARunLeavesModelsMetricsSamplesAndReport(string objective)
+    {
+        string folder = model.File("run-" + objective);
+        CliRun run = CliRun.Of("train", Recipe(objective), "--out", folder, "--json").Succeeds();
+        using var json = JsonDocument.Parse(run.Lines[^1]);
+        Assert.True(json.RootElement.GetProperty("complete").GetBoolean());
+        Assert.Equal(6, json.RootElement.GetProperty("update").GetInt32());
+        string[] files = ["recipe.yaml", "metrics.jsonl", "samples.jsonl", "report.html", "policy/config.json", "policy/model.safetensors", "policy/tokenizer.json", "checkpoints/step-6/policy/model.safetensors"];
+        foreach (string file in files) Assert.True(File.Exists(Path.Combine(folder, file)), file);
+        Assert.Equal(objective == "oreo", File.Exists(Path.Combine(folder, "value", "model.safetensors")));
+        Assert.Single(Directory.GetFiles(folder, "events.out.tfevents.*"));
+        Assert.Equal(6, File.ReadLines(Path.Combine(folder, "metrics.jsonl")).Count());
+        Assert.Equal(2, Directory.GetDirectories(Path.Combine(folder, "checkpoints")).Length);
+        using var trained = LanguageModel.Load(Path.Combine(folder, "policy"));
+        using var before = LanguageModel.Load(model.Policy);
+        Assert.False(trained.Parameters.Items[0].Value.AsSpan<float>().SequenceEqual(before.Parameters.Items[0].Value.AsSpan<float>()));
+        if (objective == "oreo") ValueModel.Load(Path.Combine(folder, "value")).Dispose();
+        Assert.DoesNotContain("://", File.ReadAllText(Path.Combine(folder, "report.html")), StringComparison.Ordinal);
+        CliRun.Of("train", Recipe(objective), "--out", folder).Fails(1, folder, "--resume");
+        CliRun.Of("train", Recipe(objective), "--out", folder, "--resume", "--set", "seed=9").Fails(1, "another recipe", "seed");
+    }
+
+    [Theory]
+    [InlineData("sft")]
+    [InlineData("oreo")]
+    public void AStoppedRunResumedEqualsAnUninterruptedOneBitForBit(string objective)
+    {
+        string whole = model.File("whole-" + objective), parts = model.File("parts-" + objective);
+        CliRun.Of("train", Recipe(objective), "--out", whole).Succeeds();
+        // Half of the run's checkpoints are taken away as if it had been stopped there; then Ctrl-C comes before the next update.
+        CliRun.Of("train", Recipe(objective), "--out", parts).Succeeds();
+        Directory.Delete(Path.Combine(parts, "checkpoints", "step-6"), recursive: true);
+        Directory.Delete(Path.Combine(parts, "policy"), recursive: true);
+        CliRun stopped = CliRun.Of("", new CancellationToken(canceled: true), "train", Recipe(objective), "--out", parts, "--resume");
+        Assert.Equal(130, stopped.Code);
+        CliRun.Of("train", Recipe(objective), "--out", parts, "--resume").Succeeds();
+        foreach (string name in objective == "oreo" ? ["policy", "value"] : new[] { "policy" })
+            Assert.Equal(File.ReadAllBytes(Path.Combine(whole, name, "model.safetensors")), File.ReadAllBytes(Path.Combine(parts, name, "model.safetensors")));
+        Assert.Equal(Losses(whole), Losses(parts));
+    }
+
+    [Fact]
+    public void ValidationIsMeasuredWhenAsked()
+    {
+        string held = model.Write("held.jsonl", """{"prompt":"2+2=","response":"4","reward":1}""");
+        string folder = model.File("validated");
+        CliRun run = CliRun.Of("train", Recipe("oreo"), "--out", folder, "--set", $"data.validation={held}", "train.validate_every=3", "--json").Succeeds();
+        Assert.Contains("validation/loss", run.Lines[^1], StringComparison.Ordinal);
+        Assert.Equal(2, File.ReadLines(Path.Combine(folder, "metrics.jsonl")).Count(x => x.Contains("validation/loss", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public void UnsupportedObjectivesAreRefusedAtOnce()
+    {
+        CliRun.Of("train", Recipe("dpo"), "--out", model.File("dpo")).Fails(2, "objective dpo comes with a later version");
+        CliRun.Of("train", Recipe("sft"), "--out", model.File("gpu"), "--set", "device=cuda").Fails(2, "device cuda comes with a later version");
+        Assert.False(Directory.Exists(model.File("dpo")));
+    }
+
+    [Theory]
+    [InlineData("{\"prompt\":\"1\",\"response\":\"\",\"reward\":1}", "line 1: the response is empty")]
+    [InlineData("{\"prompt\":\"1\",\"response\":\"2\"}", "line 1: field 'reward' is missing")]
+    [InlineData("{\"prompt\":\"1\",\"answer\":\"2\",\"reward\":1}", "line 1")]
+    [InlineData("{\"prompt\":\"1\",\"response\":\"2\",\"reward\":\"x\"}", "line 1: field 'reward'")]
+    [InlineData("not json", "line 1: not JSON")]
+    public void WrongDataIsNamedBeforeAnythingIsWritten(string line, string part)
+    {
+        string folder = model.File("never");
+        CliRun.Of("train", Recipe("oreo"), "--out", folder, "--set", $"data.train={model.Write("bad.jsonl", line)}").Fails(1, "bad.jsonl", part);
+        Assert.False(Directory.Exists(folder));
+    }
+
+    private static string[] Losses(string folder)
+    {
+        var losses = new List<string>();
+        foreach (string line in File.ReadLines(Path.Combine(folder, "metrics.jsonl")))
+        {
+            using var json = JsonDocument.Parse(line);
+            losses.Add($"{json.RootElement.GetProperty("step")} {json.RootElement.GetProperty("policy/loss")}");
+        }
+        return [.. losses];
+    }
+
+    private string Recipe(string objective)
+    {
+        string data = model.Write("train.jsonl", [.. Enumerable.Range(0, 12).Select(i => $"{{\"prompt\":\"{i}+1=\",\"response\":\"{(i % 3 == 0 ? i : i + 1)}\",\"reward\":{(i % 3 == 0 ? 0 : 1)}}}")]);
+        return model.Write(objective + ".yaml", $"objective: {objective}", "out: unused", "model:", $"  policy: {model.Policy}", "data:", $"  train: {data}", "  max_length: 32",
+            "train:", "  steps: 6", "  batch_size: 4", "  max_tokens_per_micro_batch: 32", "  policy_lr: 1e-3", "  checkpoint_every: 3", objective == "oreo" ? "  value_lr: 1e-3" : "");
+    }
+}
