@@ -53,7 +53,7 @@ public sealed class OpContractTests
             ("SwiGlu.Backward", () => SwiGlu.Backward(y, gate, dGate)),
             ("Embedding.Forward", () => Embedding.Forward(ids, table, 1, y)),
             ("Embedding.Backward", () => Embedding.Backward(y, ids, 1, table)),
-            ("Residual.Add", () => Residual.Add(x, y, 1)),
+            ("Residual.Combine", () => Residual.Combine(x, y, 1, x)),
             ("AdamW.Step", () => AdamW.Step(adam, settings, 1, 1)),
             ("GradientNorm.Norm", () => GradientNorm.Norm(gradients)),
             ("Sample.Next", () => Sample.Next(logits, rows, chosen, logProbs)),
@@ -93,7 +93,7 @@ public sealed class OpContractTests
     {
         DeviceException error = Assert.Throws<DeviceException>(
             () => Residual.Add(Device.Cpu.Create(DType.F32, 1, 1), new ForeignDevice().Create(DType.F32, 1, 1), 1));
-        Assert.Equal("Residual.Add: y is on elsewhere, the first argument on cpu; copy it there first.", error.Message);
+        Assert.Equal("Residual.Combine: y is on elsewhere, the first argument on cpu; copy it there first.", error.Message);
     }
 
     private sealed class ForeignDevice : Device
