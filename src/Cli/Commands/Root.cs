@@ -21,6 +21,7 @@ internal static class Root
         root.Add(ScoreCommand.Create(terminal));
         root.Add(TokenizeCommand.Create(terminal));
         root.Add(InspectCommand.Create(terminal));
+        root.Add(BenchCommand.Create(terminal));
         root.Add(DoctorCommand.Create(terminal));
         root.Add(new Option<bool>(DebugName) { Description = "Show where an error happened.", Recursive = true, Arity = ArgumentArity.Zero });
         HelpOption help = root.Options.OfType<HelpOption>().Single();

@@ -1,0 +1,171 @@
+using System.CommandLine;
+using System.Globalization;
+using System.Text.Json;
+using Bellman.Cli.Output;
+using Bellman.Kernels.Cpu;
+using Bellman.Training.Jobs;
+
+namespace Bellman.Cli.Commands;
+
+/// <summary><c>bellman bench</c>.</summary>
+internal static class BenchCommand
+{
+    private const string Step = "step", Decode = "decode", Gemm = "gemm";
+
+    private static readonly string[] Measurements = [Step, Decode, Gemm];
+
+    private static readonly Dictionary<string, BenchObjective> Objectives = new()
+    {
+        ["sft"] = BenchObjective.Sft, ["oreo"] = BenchObjective.Oreo, ["fwdbwd"] = BenchObjective.ForwardBackward,
+    };
+
+    public static Command Create(Terminal terminal)
+    {
+        var measurement = new Argument<string>("MEASUREMENT")
+        {
+            Description = "step: training updates; decode: greedy decoding; gemm: matrix products x·Wᵀ.",
+            CustomParser = result =>
+            {
+                string text = result.Tokens[0].Value;
+                if (!Measurements.Contains(text)) result.AddError($"expected {string.Join(", ", Measurements)} as the measurement, received '{text}'.");
+                return text;
+            },
+        };
+        Option<string> size = Opt.Choice("--size", [.. BenchSize.All.Select(x => x.Name)], "S1", "step, decode: model and batch.");
+        Option<string> objective = Opt.Choice("--objective", [.. Objectives.Keys], "sft", "step: what an update does.");
+        Option<int> batch = Opt.Number("--batch", "N", 1, 1, 512, "decode: sequences at once.");
+        Option<int> newTokens = Opt.Number("--new-tokens", "N", 64, 1, 32767, "decode: tokens drawn for each sequence.");
+        Option<BenchShape[]?> shapes = Shapes();
+        Option<int> steps = Opt.Number("--steps", "N", 10, 1, int.MaxValue, "Timed repeats.");
+        Option<int> warmUp = Opt.Number("--warmup", "N", 2, 0, int.MaxValue, "Repeats before them; half a second of repeats at least.");
+        Option<bool> json = Opt.Flag("--json", "Print the result as one JSON object.");
+        var command = new CliCommand("bench", "measures speed and memory of this machine on random weights and tokens")
+        {
+            Notes =
+            [
+                "Sizes: " + string.Join("; ", BenchSize.All.Select(Describe)) + ".",
+                "Tokens of a step are batch x length positions, counted once whatever number of models runs over them. GFLOP/s count two operations for each weight in a matrix product and token, "
+                + "twice that backward, and attention without its mask. The peak is what fused multiply-adds reach in registers on all threads, measured in the same run. Rates are of the median repeat. fwdbwd leaves out "
+                + "the optimiser's step, not its memory. gemm packs W once before it times.",
+            ],
+            Examples =
+            [
+                ("bellman bench step --size S1 --objective oreo", "tokens/s, GFLOP/s, share of the machine's peak, memory"),
+                ("bellman bench decode --size S3 --batch 16 --new-tokens 64 --steps 3", "new tokens/s of 16 sequences"),
+                ("bellman bench gemm --shapes 256x896x4864,16x256x1408 --json", "each shape's GFLOP/s"),
+            ],
+        };
+        command.Arguments.Add(measurement);
+        command.Add(size, objective, batch, newTokens, shapes, steps, warmUp, json);
+        command.SetAction(parsed =>
+        {
+            string what = parsed.GetValue(measurement)!;
+            Refuse(parsed, what, [Step, Decode], size);
+            Refuse(parsed, what, [Step], objective);
+            Refuse(parsed, what, [Decode], batch, newTokens);
+            Refuse(parsed, what, [Gemm], shapes);
+            var job = new BenchJob { Repeats = parsed.GetValue(steps), WarmUp = parsed.GetValue(warmUp) };
+            BenchSize chosen = BenchSize.All.First(x => x.Name == parsed.GetValue(size));
+            BenchShape[] products = parsed.GetValue(shapes) ?? [];
+            if (what == Gemm && products.Length == 0) throw new UsageException("gemm needs --shapes MxKxN,…, such as 256x896x4864.");
+            BenchResult result = Progress.Run(terminal, progress => what switch
+            {
+                Step => job.Step(chosen, Objectives[parsed.GetValue(objective)!], progress, terminal.Cancellation),
+                Decode => job.Decode(chosen, parsed.GetValue(batch), parsed.GetValue(newTokens), progress, terminal.Cancellation),
+                _ => job.Gemm(products, progress, terminal.Cancellation),
+            });
+            string title = what switch
+            {
+                Step => $"step {chosen.Name} {parsed.GetValue(objective)}, {chosen.Batch} x {chosen.Length} tokens",
+                Decode => $"decode {chosen.Name}, batch {parsed.GetValue(batch)}, {parsed.GetValue(newTokens)} new tokens",
+                _ => "gemm",
+            };
+            if (!parsed.GetValue(json)) WriteText(terminal.Output, title, result);
+            else WriteJson(terminal.Output, result, line =>
+            {
+                line.WriteString("measurement", what);
+                if (what != Gemm) line.WriteString("size", chosen.Name);
+                if (what == Step) line.WriteString("objective", parsed.GetValue(objective));
+                if (what != Decode) return;
+                line.WriteNumber("batch", parsed.GetValue(batch));
+                line.WriteNumber("new_tokens", parsed.GetValue(newTokens));
+            });
+            return ExitCodes.Success;
+        });
+        return command;
+    }
+
+    private static Option<BenchShape[]?> Shapes() => new("--shapes")
+    {
+        HelpName = "MxKxN,…", Description = "gemm: x [M, K] times the transpose of W [N, K].",
+        CustomParser = result =>
+        {
+            var shapes = new List<BenchShape>();
+            foreach (string text in result.Tokens[0].Value.Split(','))
+            {
+                if (BenchShape.TryParse(text, out BenchShape shape)) shapes.Add(shape);
+                else result.AddError($"--shapes: expected MxKxN with whole numbers from 1 and at most 2^30 elements a matrix, received '{text}'.");
+            }
+            return [.. shapes];
+        },
+    };
+
+    /// <summary>An option that the measurement does not look at is a mistake.</summary>
+    private static void Refuse(ParseResult parsed, string what, string[] owners, params ReadOnlySpan<Option> options)
+    {
+        if (owners.Contains(what)) return;
+        foreach (Option option in options)
+            if (parsed.GetResult(option) is { Implicit: false }) throw new UsageException($"{option.Name} belongs to {string.Join(" and ", owners)}, not to {what}.");
+    }
+
+    private static string Describe(BenchSize size) =>
+        $"{size.Name} {size.Model.HiddenSize} channels, {size.Model.Layers} layers, vocabulary {size.Model.VocabularySize}, {size.Batch} x {size.Length} tokens";
+
+    private static void WriteText(TextWriter output, string title, BenchResult result)
+    {
+        IReadOnlyList<double> seconds = result.Times.Seconds;
+        output.WriteLine(string.Create(CultureInfo.InvariantCulture,
+            $"{title}: median {1e3 * result.Times.MedianSeconds:0.###} ms of {seconds.Count}, from {1e3 * seconds.Min():0.###} to {1e3 * seconds.Max():0.###} ms"));
+        if (result is BenchGemmResult products)
+            foreach ((BenchShape shape, BenchTimes times) in products.Shapes)
+                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {shape,-18} {1e3 * times.MedianSeconds,10:0.0000} ms {times.Gflops,8:0.0} GFLOP/s {times.Gflops / result.PeakGflops,6:P1}"));
+        if (result.Times.Tokens > 0) output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{result.Times.TokensPerSecond:N1} tokens/s"));
+        output.WriteLine(string.Create(CultureInfo.InvariantCulture,
+            $"{result.Times.Gflops:0.0} GFLOP/s, {result.ShareOfPeak:P1} of the peak of {result.PeakGflops:0} ({CpuFacts.Threads} threads, {CpuFacts.VectorBits}-bit vectors)"));
+        output.WriteLine($"{Sizes.Text(result.PeakMemoryBytes)} of memory at most");
+    }
+
+    private static void WriteJson(TextWriter output, BenchResult result, Action<Utf8JsonWriter> head) => output.WriteLine(JsonLineWriter.Format(json =>
+    {
+        head(json);
+        if (result.Times.Tokens > 0) json.WriteNumber("tokens_per_second", Math.Round(result.Times.TokensPerSecond, 2));
+        WriteRate(json, result.Times, result.PeakGflops);
+        json.WriteNumber("peak_gflops", Math.Round(result.PeakGflops, 1));
+        json.WriteNumber("peak_rss_mb", Math.Round(result.PeakMemoryBytes / 1048576.0, 1));
+        json.WriteNumber("threads", CpuFacts.Threads);
+        json.WriteNumber("vector_bits", CpuFacts.VectorBits);
+        if (result is not BenchGemmResult products) return;
+        json.WriteStartArray("shapes");
+        foreach ((BenchShape shape, BenchTimes times) in products.Shapes)
+        {
+            json.WriteStartObject();
+            json.WriteString("shape", shape.ToString());
+            WriteRate(json, times, result.PeakGflops);
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
+    }));
+
+    private static void WriteRate(Utf8JsonWriter json, BenchTimes times, double peakGflops)
+    {
+        // Significant digits rather than decimals: a tiny product must not round to nothing.
+        json.WriteNumber("gflops", Digits(times.Gflops));
+        json.WriteNumber("share_of_peak", Digits(times.Gflops / peakGflops));
+        json.WriteNumber("median_seconds", Digits(times.MedianSeconds));
+        json.WriteStartArray("seconds");
+        foreach (double seconds in times.Seconds) json.WriteNumberValue(Digits(seconds));
+        json.WriteEndArray();
+    }
+
+    private static double Digits(double value) => double.Parse(value.ToString("G6", CultureInfo.InvariantCulture), CultureInfo.InvariantCulture);
+}

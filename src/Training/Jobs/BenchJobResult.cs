@@ -1,0 +1,56 @@
+namespace Bellman.Training.Jobs;
+
+/// <summary>What a training step does.</summary>
+public enum BenchObjective
+{
+    /// <summary>Supervised fine-tuning with AdamW.</summary>
+    Sft,
+
+    /// <summary>OREO on policy, reference and value model, with AdamW on two of them.</summary>
+    Oreo,
+
+    /// <summary>Forward and backward of supervised fine-tuning without the optimiser's step.</summary>
+    ForwardBackward,
+}
+
+/// <summary>Times of one measurement, with the work that each repeat did.</summary>
+/// <param name="Seconds">Seconds of each repeat, after the warm-up.</param>
+/// <param name="Tokens">Tokens of one repeat: trained positions (batch × length, counted once) or new tokens; 0 where there are none.</param>
+/// <param name="Flops">Floating-point operations of one repeat in matrix products.</param>
+public sealed record BenchTimes(IReadOnlyList<double> Seconds, double Tokens, double Flops)
+{
+    /// <summary>The median repeat, which one disturbance does not move.</summary>
+    public double MedianSeconds
+    {
+        get
+        {
+            double[] sorted = [.. Seconds.Order()];
+            int half = sorted.Length / 2;
+            return sorted.Length % 2 == 1 ? sorted[half] : 0.5 * (sorted[half - 1] + sorted[half]);
+        }
+    }
+
+    /// <summary>Tokens a second, of the median repeat.</summary>
+    public double TokensPerSecond => Tokens / MedianSeconds;
+
+    /// <summary>10⁹ floating-point operations a second, of the median repeat.</summary>
+    public double Gflops => Flops / MedianSeconds / 1e9;
+}
+
+/// <summary>A measurement and the machine's limits at the time.</summary>
+/// <param name="Times">All repeats.</param>
+/// <param name="PeakGflops">10⁹ multiply-adds × 2 a second that this machine does in registers, measured in the same run.</param>
+/// <param name="PeakMemoryBytes">Most physical memory that this process has had.</param>
+public record BenchResult(BenchTimes Times, double PeakGflops, long PeakMemoryBytes)
+{
+    /// <summary>Share of <see cref="PeakGflops"/> that was reached.</summary>
+    public double ShareOfPeak => Times.Gflops / PeakGflops;
+}
+
+/// <summary>Measured matrix products: all together, and each shape.</summary>
+/// <param name="Times">Whole passes over all shapes.</param>
+/// <param name="Shapes">Each shape's own times.</param>
+/// <param name="PeakGflops">As in <see cref="BenchResult"/>.</param>
+/// <param name="PeakMemoryBytes">As in <see cref="BenchResult"/>.</param>
+public sealed record BenchGemmResult(BenchTimes Times, IReadOnlyList<(BenchShape Shape, BenchTimes Times)> Shapes, double PeakGflops, long PeakMemoryBytes)
+    : BenchResult(Times, PeakGflops, PeakMemoryBytes);

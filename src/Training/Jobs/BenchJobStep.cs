@@ -1,0 +1,95 @@
+using Bellman.Kernels.Random;
+using Bellman.Runtime.Models;
+using Bellman.Training.Data;
+using Bellman.Training.Metrics;
+using Bellman.Training.Optimizers;
+using Bellman.Training.Trainers;
+
+namespace Bellman.Training.Jobs;
+
+/// <summary>One training update on a fixed random batch, as <see cref="Trainer"/> does it, again and again.</summary>
+internal sealed class BenchJobStep : IDisposable
+{
+    private const double LearningRate = 1e-4;
+
+    private readonly bool _optimises;
+    private readonly List<DecoderModel> _models = [];
+    private readonly TrainingMethod _method;
+    private readonly PackedRows _rows;
+    private readonly MetricRecord _metrics = new();
+    private readonly int _actions;
+    private long _update;
+
+    public BenchJobStep(BenchSize size, BenchObjective objective, ulong seed)
+    {
+        _optimises = objective != BenchObjective.ForwardBackward;
+        int tokens = size.Batch * size.Length;
+        _rows = RandomRows(size, seed);
+        _actions = tokens - size.Batch;
+        try
+        {
+            LanguageModel policy = LanguageModel.Create(size.Model, seed, trainable: true);
+            _models.Add(policy);
+            if (objective != BenchObjective.Oreo)
+            {
+                _method = new SftMethod(Learner("policy", policy), tokens, size.Batch);
+                return;
+            }
+            LanguageModel reference = policy.Clone();
+            _models.Add(reference);
+            var value = ValueModel.FromLanguageModel(policy, trainable: true);
+            _models.Add(value);
+            _method = new OreoMethod(Learner("policy", policy), Learner("value", value), reference, new OreoOptions(), tokens, size.Batch);
+        }
+        catch
+        {
+            foreach (DecoderModel model in _models) model.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>One update.</summary>
+    public void Run()
+    {
+        _metrics.Clear();
+        foreach (TrainedModel model in _method.Models) model.Model.Parameters.ClearGradients();
+        _method.Accumulate(_rows, new UpdateTotals(_update++, _rows.SequenceCount, _actions, _actions));
+        _method.Report(_metrics);
+        foreach (TrainedModel model in _method.Models)
+        {
+            if (_optimises) model.Optimizer.Step(LearningRate, model.Optimizer.GradientNorm());
+            // Packing the weights belongs to a step, whether or not they have changed.
+            else model.Model.WeightsChanged();
+        }
+        _method.AfterUpdate();
+    }
+
+    public void Dispose()
+    {
+        _method.Dispose();
+        foreach (DecoderModel model in _models) model.Dispose();
+    }
+
+    private static TrainedModel Learner(string name, DecoderModel model) =>
+        new(name, model, new AdamWOptimizer(model, new AdamWOptions { WeightDecay = 0.1 }), new LearningRateSchedule(ScheduleShape.Constant, LearningRate, 0, 0));
+
+    /// <summary>Every position but the last of each sequence is an action and a state; rewards are 0 or 1.</summary>
+    private static PackedRows RandomRows(BenchSize size, ulong seed)
+    {
+        var random = new PhiloxRandom(seed, stream: 1);
+        var mask = new bool[size.Length];
+        mask.AsSpan(0, size.Length - 1).Fill(true);
+        var trajectories = new Trajectory[size.Batch];
+        var indices = new int[size.Batch];
+        for (int s = 0; s < trajectories.Length; s++)
+        {
+            var ids = new int[size.Length];
+            for (int t = 0; t < ids.Length; t++) ids[t] = random.Next(size.Model.VocabularySize);
+            trajectories[s] = new Trajectory(ids, mask, mask, reward: s % 2);
+            indices[s] = s;
+        }
+        var rows = new PackedRows(size.Batch * size.Length, size.Batch);
+        rows.Fill(trajectories, indices);
+        return rows;
+    }
+}

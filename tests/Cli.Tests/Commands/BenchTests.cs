@@ -1,0 +1,91 @@
+using System.Text.Json;
+using Xunit;
+
+namespace Bellman.Cli.Tests.Commands;
+
+/// <summary>The fields are there and mean what they say; how fast a machine is, no test can know.</summary>
+public sealed class BenchTests
+{
+    [Theory]
+    [InlineData("sft")]
+    [InlineData("oreo")]
+    [InlineData("fwdbwd")]
+    public void AStepIsMeasured(string objective)
+    {
+        JsonElement json = Json("bench", "step", "--size", "tiny", "--objective", objective, "--steps", "2", "--json");
+        Assert.Equal(objective, json.GetProperty("objective").GetString());
+        Rates(json, 2);
+        Positive(json, "peak_rss_mb");
+        Assert.Equal(4 * 64 / json.GetProperty("median_seconds").GetDouble(), Positive(json, "tokens_per_second"), 1e-3 * json.GetProperty("tokens_per_second").GetDouble());
+        // Two layers of 2·64·64 + 2·64·32 + 3·64·176 weights; heads of 128·64 and 64; attention of 4·2·64·64; three passes, four and three for OREO.
+        double trunk = 2 * (2.0 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 176)) + 4 * 2 * 64 * 64, policy = trunk + 2 * 128 * 64, value = trunk + 2 * 64;
+        double flops = 256 * (objective == "oreo" ? 4 * policy + 3 * value : 3 * policy);
+        Assert.Equal(flops, json.GetProperty("gflops").GetDouble() * 1e9 * json.GetProperty("median_seconds").GetDouble(), 1e-3 * flops);
+    }
+
+    [Fact]
+    public void DecodingIsMeasured()
+    {
+        JsonElement json = Json("bench", "decode", "--size", "tiny", "--batch", "3", "--new-tokens", "5", "--steps", "3", "--warmup", "0", "--json");
+        Rates(json, 3);
+        Assert.Equal(15 / json.GetProperty("median_seconds").GetDouble(), Positive(json, "tokens_per_second"), 1e-3 * json.GetProperty("tokens_per_second").GetDouble());
+    }
+
+    [Fact]
+    public void ProductsAreMeasuredOneByOne()
+    {
+        JsonElement json = Json("bench", "gemm", "--shapes", "5x7x9,16x32x64", "--steps", "4", "--json");
+        Rates(json, 4);
+        JsonElement[] shapes = [.. json.GetProperty("shapes").EnumerateArray()];
+        Assert.Equal(["5x7x9", "16x32x64"], shapes.Select(x => x.GetProperty("shape").GetString()!));
+        foreach (JsonElement shape in shapes) Rates(shape, 4);
+        double flops = 2 * 16 * 32 * 64;
+        Assert.Equal(flops, shapes[1].GetProperty("gflops").GetDouble() * 1e9 * shapes[1].GetProperty("median_seconds").GetDouble(), 1e-3 * flops);
+    }
+
+    [Fact]
+    public void PeopleGetText()
+    {
+        CliRun run = CliRun.Of("bench", "gemm", "--shapes", "5x7x9", "--steps", "1").Succeeds();
+        Assert.Contains("5x7x9", run.Output, StringComparison.Ordinal);
+        Assert.Contains("of the peak of", run.Output, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("expected a measurement.")]
+    [InlineData("expected step, decode, gemm as the measurement, received 'stop'.", "stop")]
+    [InlineData("--size: expected tiny, S1, S2, S3, received 'S9'", "step", "--size", "S9")]
+    [InlineData("--objective: expected sft, oreo, fwdbwd, received 'dpo'", "step", "--objective", "dpo")]
+    [InlineData("--steps: expected a whole number 1 or more, received '0'.", "step", "--steps", "0")]
+    [InlineData("gemm needs --shapes", "gemm")]
+    [InlineData("--shapes: expected MxKxN", "gemm", "--shapes", "5x7")]
+    [InlineData("received '5x0x7'", "gemm", "--shapes", "4x4x4,5x0x7")]
+    [InlineData("received '100000x100000x1'", "gemm", "--shapes", "100000x100000x1")]
+    [InlineData("--shapes belongs to gemm, not to step.", "step", "--shapes", "5x7x9")]
+    [InlineData("--batch belongs to decode, not to step.", "step", "--batch", "2")]
+    [InlineData("--size belongs to step and decode, not to gemm.", "gemm", "--shapes", "5x7x9", "--size", "S1")]
+    public void WrongUsageIsOneLine(string expected, params string[] args) => CliRun.Of(["bench", .. args]).Fails(2, expected, "--help'.");
+
+    private static JsonElement Json(params string[] args)
+    {
+        using var json = JsonDocument.Parse(CliRun.Of(args).Succeeds().Lines[^1]);
+        return json.RootElement.Clone();
+    }
+
+    private static double Positive(JsonElement json, string name)
+    {
+        double value = json.GetProperty(name).GetDouble();
+        Assert.True(double.IsFinite(value) && value > 0, $"{name} is {value}");
+        return value;
+    }
+
+    private static void Rates(JsonElement json, int repeats)
+    {
+        Positive(json, "gflops");
+        double[] seconds = [.. json.GetProperty("seconds").EnumerateArray().Select(x => x.GetDouble())];
+        Assert.Equal(repeats, seconds.Length);
+        Assert.All(seconds, x => Assert.True(double.IsFinite(x) && x > 0, $"{x} seconds"));
+        Assert.InRange(Positive(json, "median_seconds"), seconds.Min(), seconds.Max());
+        Positive(json, "share_of_peak");
+    }
+}
