@@ -61,7 +61,9 @@ internal sealed class QuickstartReport(QuickstartOptions options, IReasoningTask
         json.WriteNumber("problems", result.Problems);
         json.WriteNumber("seconds", Math.Round(result.Seconds, 1));
         json.WriteNumber("seed", options.Seed);
-        json.WriteNumber("value_auroc", result.ValueAuroc);
+        // Undefined when all samples are right or all wrong.
+        if (double.IsNaN(result.ValueAuroc)) json.WriteNull("value_auroc");
+        else json.WriteNumber("value_auroc", result.ValueAuroc);
         json.WriteStartObject("all");
         foreach (QuickstartRow row in result.Rows) Write($"{row.Policy}_{row.Search}{(row.Width == 0 ? "" : "_" + row.Width.ToString(CultureInfo.InvariantCulture))}", row.Accuracy);
         json.WriteEndObject();

@@ -19,6 +19,9 @@ public sealed class Trainer
     private readonly MetricRecord _metrics = new();
     private readonly PackedRows _rows;
 
+    // An array: looping over the list's interface would allocate in every step.
+    private readonly TrainedModel[] _models;
+
     /// <summary>A trainer; nothing happens before <see cref="Run"/>.</summary>
     /// <param name="method">The objective with its models.</param>
     /// <param name="plan">The data.</param>
@@ -33,6 +36,7 @@ public sealed class Trainer
         _checkpoints = checkpoints;
         _writer = writer;
         _rows = new PackedRows(plan.TokenCapacity, plan.SequenceCapacity);
+        _models = [.. method.Models];
     }
 
     /// <summary>Updates done so far.</summary>
@@ -66,9 +70,13 @@ public sealed class Trainer
             // A running mean that forgets the warm-up of the first updates.
             rate = rate == 0 ? _plan.TokenCount / seconds : 0.9 * rate + 0.1 * _plan.TokenCount / seconds;
             _metrics.Set("run/tokens_per_second", _plan.TokenCount / seconds);
-            _metrics.Set("run/memory_mb", Environment.WorkingSet / 1048576.0);
             _metrics.Set("run/epoch", Update / (double)_plan.BatchesPerEpoch);
-            if (_writer is not null && (Update % _options.LogEvery == 0 || Update == _options.Updates)) _writer.Write(Update, _metrics, DateTimeOffset.UtcNow);
+            if (_writer is not null && (Update % _options.LogEvery == 0 || Update == _options.Updates))
+            {
+                // Asking the system for it allocates, so only where it is written down.
+                _metrics.Set("run/memory_mb", Environment.WorkingSet / 1048576.0);
+                _writer.Write(Update, _metrics, DateTimeOffset.UtcNow);
+            }
             double left = (_options.Updates - Update) * (clock.Elapsed.TotalSeconds / (Update - first));
             progress?.Invoke(new TrainingProgress(Update, _options.Updates, rate, TimeSpan.FromSeconds(left), _metrics));
             if (_checkpoints is null || _options.CheckpointEvery <= 0 || Update % _options.CheckpointEvery != 0) continue;
@@ -84,7 +92,7 @@ public sealed class Trainer
     {
         _plan.Select(Update);
         _metrics.Clear();
-        foreach (TrainedModel model in _method.Models) model.Model.Parameters.ClearGradients();
+        foreach (TrainedModel model in _models) model.Model.Parameters.ClearGradients();
         var totals = new UpdateTotals(Update, _plan.SequenceCount, _plan.ActionCount, _plan.StateCount);
         for (int part = 0; part < _plan.MicroBatchCount; part++)
         {
@@ -92,7 +100,7 @@ public sealed class Trainer
             _method.Accumulate(_rows, totals);
         }
         _method.Report(_metrics);
-        foreach (TrainedModel model in _method.Models)
+        foreach (TrainedModel model in _models)
         {
             double norm = model.Optimizer.GradientNorm(), learningRate = model.Schedule.At((int)Update);
             if (!double.IsFinite(norm))
