@@ -44,6 +44,9 @@ public sealed class PhiloxRandom(ulong seed, ulong stream = 0)
     private int _left;
     private (uint A, uint B, uint C, uint D) _block;
 
+    /// <summary>Starts over as another generator, without allocating one.</summary>
+    public void Restart(ulong newSeed, ulong newStream) => (seed, stream, _position, _left) = (newSeed, newStream, 0, 0);
+
     /// <summary>The next 32 random bits.</summary>
     public uint NextUInt32()
     {

@@ -17,6 +17,7 @@ public sealed class BatchPlan
     private readonly int[] _cuts;
     private readonly ulong _seed;
     private readonly bool _shuffle;
+    private readonly PhiloxRandom _random = new(0);
     private int _orderEpoch = -1;
     private int _start;
 
@@ -80,7 +81,7 @@ public sealed class BatchPlan
     /// <summary>Tokens of the selected batch.</summary>
     public int TokenCount { get; private set; }
 
-    /// <summary>Selects the batch of an update, counted from 0 over all epochs. Allocates only at the first batch of an epoch.</summary>
+    /// <summary>Selects the batch of an update, counted from 0 over all epochs. Allocates nothing.</summary>
     public void Select(long update) => Select(checked((int)(update / BatchesPerEpoch)), (int)(update % BatchesPerEpoch));
 
     /// <summary>Selects a batch of an epoch, both counted from 0.</summary>
@@ -125,7 +126,11 @@ public sealed class BatchPlan
     {
         if (_orderEpoch == epoch) return;
         for (int i = 0; i < _order.Length; i++) _order[i] = i;
-        if (_shuffle) new PhiloxRandom(_seed, ShuffleStream | (uint)epoch).Shuffle(_order.AsSpan());
+        if (_shuffle)
+        {
+            _random.Restart(_seed, ShuffleStream | (uint)epoch);
+            _random.Shuffle(_order.AsSpan());
+        }
         _orderEpoch = epoch;
     }
 }

@@ -39,7 +39,7 @@ internal sealed class KlCoefficient(OreoOptions options)
         string path = Path.Combine(folder, FileName);
         try
         {
-            _state = JsonSerializer.Deserialize<State>(File.ReadAllText(path))!;
+            _state = JsonSerializer.Deserialize<State>(File.ReadAllText(path));
         }
         catch (Exception error) when (error is IOException or JsonException or UnauthorizedAccessException)
         {
@@ -47,5 +47,5 @@ internal sealed class KlCoefficient(OreoOptions options)
         }
     }
 
-    private sealed record State(double Log, double First, double Second, int Steps);
+    private readonly record struct State(double Log, double First, double Second, int Steps);
 }
