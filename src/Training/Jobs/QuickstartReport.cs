@@ -1,14 +1,13 @@
 using System.Globalization;
-using Bellman.Runtime.Tokenizers;
 using Bellman.Training.Evaluation;
+using Bellman.Training.Experiments;
 using Bellman.Training.Metrics;
 using Bellman.Training.Reports;
-using Bellman.Training.Tasks;
 
 namespace Bellman.Training.Jobs;
 
 /// <summary>The quickstart's page and its result as JSON.</summary>
-internal sealed class QuickstartReport(QuickstartOptions options, IReasoningTask task, Tokenizer tokenizer, QuickstartResult result)
+internal sealed class QuickstartReport(QuickstartOptions options, TaskExperiment experiment, QuickstartResult result)
 {
     public const string FileName = "report.html";
 
@@ -20,13 +19,13 @@ internal sealed class QuickstartReport(QuickstartOptions options, IReasoningTask
         ("Entropy of the policy", "nats", ["policy/entropy"]),
     ];
 
-    public void Write(string folder, IReadOnlyList<MetricSeries> sft, IReadOnlyList<MetricSeries> oreo, IReadOnlyList<QuickstartPicture> pictures)
+    public void Write(string folder, IReadOnlyList<MetricSeries> sft, IReadOnlyList<MetricSeries> oreo, IReadOnlyList<AnswerPicture> pictures)
     {
         var report = new HtmlReport("Bellman quickstart");
         report.AddText("A small model learns from an imperfect demonstrator (SFT). Its own samples, right and wrong, then train policy and value model together (OREO). "
             + "All numbers are of held-out problems that neither training nor the choice of settings has seen.");
         report.AddFacts(
-            ("task", task.Name), ("seed", options.Seed.ToString(CultureInfo.InvariantCulture)), ("demonstrations", Count(options.Demonstrations)),
+            ("task", experiment.Task.Name), ("seed", options.Seed.ToString(CultureInfo.InvariantCulture)), ("demonstrations", Count(options.Demonstrations)),
             ("samples", Count(options.RolloutProblems * options.Samples)), ("held-out problems", Count(result.Problems)),
             ("AUROC of V", result.ValueAuroc.ToString("0.000", CultureInfo.InvariantCulture)), ("seconds", result.Seconds.ToString("0", CultureInfo.InvariantCulture)));
         report.AddAccuracies("Accuracy", [.. result.Rows.Select(x => new AccuracyRow(x.Name, x.Accuracy, x.Difference))],
@@ -39,8 +38,8 @@ internal sealed class QuickstartReport(QuickstartOptions options, IReasoningTask
         foreach ((string title, string axis, string[] names) in OreoCharts) AddChart(report, oreo, title, axis, names);
         report.AddHeading("What the value model sees");
         report.AddText("Colour is V after each token: blue where it expects success, orange where it expects failure. Hover for V and for the log-ratio of policy to reference.");
-        foreach (QuickstartPicture picture in pictures)
-            report.AddTokenValues(picture.Grade.Reason, Cells(picture), new TokenColoring { ValueName = "V", Center = 0.5, Span = 0.5, Correct = picture.Grade.Correct });
+        foreach (AnswerPicture picture in pictures)
+            report.AddTokenValues(picture.Sample.Grade.Reason, Cells(picture), new TokenColoring { ValueName = "V", Center = 0.5, Span = 0.5, Correct = picture.Sample.IsRight });
         report.Save(Path.Combine(folder, FileName));
     }
 
@@ -75,18 +74,19 @@ internal sealed class QuickstartReport(QuickstartOptions options, IReasoningTask
         if (lines.Length > 0) report.AddChart(title, "update", axis, lines);
     }
 
-    private List<TokenCell> Cells(QuickstartPicture picture)
+    private List<TokenCell> Cells(AnswerPicture picture)
     {
         var cells = new List<TokenCell>();
-        for (int t = 0; t < picture.Ids.Length; t++)
+        int[] ids = picture.Sample.Ids;
+        int promptLength = picture.Sample.PromptIds.Length;
+        for (int t = 0; t < ids.Length; t++)
         {
-            bool prompt = t < picture.PromptLength, last = t == picture.Ids.Length - 1;
-            string text = tokenizer.TokenOf(picture.Ids[t]);
+            bool prompt = t < promptLength, last = t == ids.Length - 1;
             // Entry t of the scores belongs to the state after token t; the state after the end token is never trained.
-            cells.Add(new TokenCell(text, last || t < picture.PromptLength - 1 ? null : picture.Score.Values![t])
+            cells.Add(new TokenCell(experiment.Tokenizer.TokenOf(ids[t]), last || t < promptLength - 1 ? null : picture.Score.Values![t])
             {
                 IsPrompt = prompt,
-                StartsStep = t > 0 && !prompt && tokenizer.TokenOf(picture.Ids[t - 1]) == "\n",
+                StartsStep = t > 0 && !prompt && experiment.Tokenizer.TokenOf(ids[t - 1]) == "\n",
                 Numbers = prompt ? [] : [new("log-ratio", picture.Score.LogProbs[t - 1] - picture.Score.ReferenceLogProbs![t - 1])],
             });
         }
