@@ -78,20 +78,25 @@ public sealed record Recipe
     /// <exception cref="RecipeException">The file cannot be read or the recipe is wrong; the message has every problem.</exception>
     public static Recipe Load(string path, IEnumerable<string>? overrides = null)
     {
-        string text;
+        return Parse(ReadFile(path), path, overrides);
+    }
+
+    /// <summary>The text of a recipe or study.</summary>
+    /// <exception cref="RecipeException">It cannot be read.</exception>
+    internal static string ReadFile(string path)
+    {
         try
         {
-            if (Directory.Exists(path)) throw new RecipeException(path, ["expected a recipe file, received a folder; name the YAML file"]);
+            if (Directory.Exists(path)) throw new RecipeException(path, ["expected a YAML file, received a folder; name the file"]);
             var file = new FileInfo(path);
             if (!file.Exists) throw new RecipeException(path, ["the file is not there; check the path"]);
-            if (file.Length > LargestFile) throw new RecipeException(path, [$"expected a recipe of at most {LargestFile} bytes, received {file.Length}; is this the right file?"]);
-            text = File.ReadAllText(path, new UTF8Encoding(false, throwOnInvalidBytes: true));
+            if (file.Length > LargestFile) throw new RecipeException(path, [$"expected a file of at most {LargestFile} bytes, received {file.Length}; is this the right file?"]);
+            return File.ReadAllText(path, new UTF8Encoding(false, throwOnInvalidBytes: true));
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException or ArgumentException or NotSupportedException)
         {
             throw new RecipeException(path, [error is DecoderFallbackException ? "expected UTF-8 text, received other bytes" : $"cannot be read: {error.Message.ReplaceLineEndings(" ").TrimEnd('.')}"]);
         }
-        return Parse(text, path, overrides);
     }
 
     /// <summary>Reads a recipe from its text.</summary>
@@ -102,7 +107,7 @@ public sealed record Recipe
     public static Recipe Parse(string yaml, string source = "recipe", IEnumerable<string>? overrides = null)
     {
         var problems = new List<string>();
-        var reader = new RecipeReader(problems);
+        var reader = new RecipeReader(RecipeKeys.Table, problems);
         reader.ReadYaml(yaml);
         foreach (string assignment in overrides ?? []) reader.ReadOverride(assignment);
         var values = new RecipeValues(reader.Values, problems);

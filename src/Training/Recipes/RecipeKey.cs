@@ -20,6 +20,12 @@ internal enum KeyKind
     /// <summary>A list of two numbers.</summary>
     Pair,
 
+    /// <summary>One whole number or a list of them.</summary>
+    Integers,
+
+    /// <summary>One number or a list of them.</summary>
+    Numbers,
+
     /// <summary>true or false.</summary>
     Flag,
 
@@ -75,6 +81,8 @@ internal sealed record RecipeKey(string Name, KeyKind Kind, string? Default, str
         KeyKind.Integer => Join("integer", Bounds.ToString()),
         KeyKind.Number => Join("number", Bounds.ToString()),
         KeyKind.Pair => Join("two numbers", Bounds.ToString()),
+        KeyKind.Integers => Join("integer or list of integers", Bounds.ToString()),
+        KeyKind.Numbers => Join("number or list of numbers", Bounds.ToString()),
         KeyKind.Flag => "true or false",
         _ => string.Join(", ", Choices),
     };
@@ -91,6 +99,54 @@ internal sealed record RecipeKey(string Name, KeyKind Kind, string? Default, str
 
     /// <summary>Whether the key has an effect with this objective.</summary>
     public bool AppliesTo(string? objective) => Objectives is null || objective is null || Objectives.Contains(objective);
+
+    /// <summary>
+    /// The value of a text as string, string[], long, long[], double, double[] or bool; null after adding a problem where the
+    /// text does not fit.
+    /// </summary>
+    /// <param name="raw">What was written.</param>
+    /// <param name="problems">Gets a sentence where it is wrong.</param>
+    /// <param name="name">What errors call the key: its name, with chosen parts filled in.</param>
+    public object? Convert(RawValue raw, List<string> problems, string? name = null)
+    {
+        name ??= Name;
+        IReadOnlyList<string>? many = raw.Items ?? (raw.Text is { } one ? [one] : null);
+        switch (Kind)
+        {
+            case KeyKind.Text when raw.Text is { } text:
+                return text;
+            case KeyKind.Texts when raw.Text is { } single:
+                return new[] { single };
+            case KeyKind.Texts when raw.Items is { Count: > 0 } texts && texts.All(x => x.Length > 0):
+                return texts.ToArray();
+            case KeyKind.Flag when raw.Text is "true" or "false":
+                return raw.Text == "true";
+            case KeyKind.Choice when raw.Text is { } word:
+                if (Choices.Contains(word)) return word;
+                string near = NearName.Find(word, Choices) is { } found ? $"; did you mean '{found}'?" : "";
+                problems.Add($"{raw.Where}: {name}: expected one of {TypeText}, received '{word}'{near}");
+                return null;
+            case KeyKind.Integer when TryWhole(raw.Text, out long whole):
+                return whole;
+            case KeyKind.Integers when many is { Count: > 0 } && Array.TrueForAll([.. many], x => TryWhole(x, out _)):
+                return many.Select(x => long.Parse(x, CultureInfo.InvariantCulture)).ToArray();
+            case KeyKind.Number when TryNumber(raw.Text, out double number):
+                return number;
+            case KeyKind.Numbers when many is { Count: > 0 } && Array.TrueForAll([.. many], x => TryNumber(x, out _)):
+                return many.Select(x => double.Parse(x, CultureInfo.InvariantCulture)).ToArray();
+            case KeyKind.Pair when raw.Items is { Count: 2 } two && TryNumber(two[0], out double first) && TryNumber(two[1], out double second):
+                return new[] { first, second };
+        }
+        problems.Add($"{raw.Where}: {name}: expected {TypeText}, received {(raw.Text is { } shown ? $"'{shown}'" : raw.Items is { } items ? $"[{string.Join(", ", items)}]" : "nothing")}");
+        return null;
+    }
+
+    // Seeds are the only numbers beyond 32 bits.
+    private bool TryWhole(string? text, out long whole) =>
+        long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out whole) && Bounds.Holds(whole) && (whole <= int.MaxValue || Name is "seed" or "seeds");
+
+    private bool TryNumber(string? text, out double number) =>
+        double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out number) && double.IsFinite(number) && Bounds.Holds(number);
 
     private static string Join(string type, string bounds) => bounds.Length == 0 ? type : $"{type}, {bounds}";
 }

@@ -100,17 +100,11 @@ internal static class RecipeKeys
     /// <summary>The table by name.</summary>
     public static IReadOnlyDictionary<string, RecipeKey> ByName { get; } = All.ToDictionary(x => x.Name, StringComparer.Ordinal);
 
+    /// <summary>The table for the reader.</summary>
+    public static KeyTable Table { get; } = new(All, "docs/recipes.md");
+
     /// <summary>The table as Markdown, the body of docs/recipes.md.</summary>
-    public static string Markdown()
-    {
-        var text = new System.Text.StringBuilder("| key | type | default | meaning |\n|---|---|---|---|\n");
-        foreach (RecipeKey key in All)
-        {
-            string only = key.Objectives is null ? "" : $" ({string.Join(", ", key.Objectives)} only)";
-            text.Append($"| `{key.Name}` | {key.TypeText} | {key.DefaultText} | {key.Help}{only} |\n");
-        }
-        return text.ToString();
-    }
+    public static string Markdown() => Table.Markdown();
 
     private static RecipeKey Text(string name, string? fallback, string help, string[]? objectives = null) => new(name, KeyKind.Text, fallback, help) { Objectives = objectives };
 

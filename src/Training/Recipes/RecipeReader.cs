@@ -10,13 +10,11 @@ namespace Bellman.Training.Recipes;
 internal sealed record RawValue(string? Text, List<string>? Items, string Where);
 
 /// <summary>
-/// Reads the YAML of a recipe and its overrides into raw values by full key name. It walks the parser's events, so that every
+/// Reads the YAML of a recipe or study and its overrides into raw values by full key name. It walks the parser's events, so that every
 /// problem has its line, a wrong key does not hide the next one, and no file can nest deeper than recipes do.
 /// </summary>
-internal sealed class RecipeReader(List<string> problems)
+internal sealed class RecipeReader(KeyTable table, List<string> problems)
 {
-    private const int DeepestSection = 3;
-
     private readonly Dictionary<string, RawValue> _values = new(StringComparer.Ordinal);
 
     /// <summary>What was read, by full key name; only known keys.</summary>
@@ -34,7 +32,7 @@ internal sealed class RecipeReader(List<string> problems)
             if (parser.Accept<MappingStart>(out _)) ReadSection(parser, "", 1);
             else
             {
-                problems.Add($"line {parser.Current!.Start.Line}: expected keys with values ('objective: oreo' …), received {Describe(parser.Current)}");
+                problems.Add($"line {parser.Current!.Start.Line}: expected keys with values ('seed: 0' …), received {Describe(parser.Current)}");
                 parser.SkipThisAndNestedEvents();
             }
             parser.Consume<DocumentEnd>();
@@ -57,9 +55,9 @@ internal sealed class RecipeReader(List<string> problems)
             return;
         }
         string name = assignment[..equals].Trim(), text = assignment[(equals + 1)..].Trim();
-        if (!RecipeKeys.ByName.ContainsKey(name))
+        if (table.Find(name) is null)
         {
-            problems.Add($"{where}: {Unknown(name)}");
+            problems.Add($"{where}: {table.Unknown(name)}");
             return;
         }
         // Lists and quoted texts are YAML; everything else is taken as it stands, so that paths and templates need no second quoting.
@@ -97,19 +95,19 @@ internal sealed class RecipeReader(List<string> problems)
                 continue;
             }
             string name = prefix + key.Value;
-            if (RecipeKeys.ByName.ContainsKey(name))
+            if (table.Find(name) is not null)
             {
                 if (_values.TryGetValue(name, out RawValue? earlier)) problems.Add($"{where}: '{name}' is given twice, first in {earlier.Where}");
                 if (ReadValue(parser, name, where) is { } value) _values[name] = value;
                 continue;
             }
-            bool section = RecipeKeys.All.Any(x => x.Name.StartsWith(name + ".", StringComparison.Ordinal));
-            if (parser.Accept<MappingStart>(out _) && depth < DeepestSection)
+            bool section = table.IsSection(name);
+            if (parser.Accept<MappingStart>(out _) && depth < table.Depth)
             {
                 // Also inside an unknown section: each key can then be named with the one it was meant to be.
                 int before = problems.Count;
                 ReadSection(parser, name + ".", depth + 1);
-                if (!section && problems.Count == before) problems.Add($"{where}: {Unknown(name)}");
+                if (!section && problems.Count == before) problems.Add($"{where}: {table.Unknown(name)}");
                 continue;
             }
             if (section && parser.Current is Scalar empty && IsNull(empty))
@@ -117,7 +115,7 @@ internal sealed class RecipeReader(List<string> problems)
                 parser.Consume<Scalar>();
                 continue;
             }
-            problems.Add(section ? $"{where}: '{name}' is a section; expected keys below it, received {Describe(parser.Current!)}" : $"{where}: {Unknown(name)}");
+            problems.Add(section ? $"{where}: '{name}' is a section; expected keys below it, received {Describe(parser.Current!)}" : $"{where}: {table.Unknown(name)}");
             parser.SkipThisAndNestedEvents();
         }
     }
@@ -143,18 +141,9 @@ internal sealed class RecipeReader(List<string> problems)
             problems.Add($"{where}: {name}: expected a list of plain values, received lists, sections or references in it");
             return null;
         }
-        problems.Add($"{where}: {name}: expected {RecipeKeys.ByName[name].TypeText}, received {Describe(parser.Current!)}");
+        problems.Add($"{where}: {name}: expected {table.Find(name)!.TypeText}, received {Describe(parser.Current!)}");
         parser.SkipThisAndNestedEvents();
         return null;
-    }
-
-    private static string Unknown(string name)
-    {
-        string? near = NearName.Find(name, RecipeKeys.ByName.Keys);
-        // A right name in the wrong section is as common as a misspelt one.
-        string leaf = name[(name.LastIndexOf('.') + 1)..];
-        near ??= RecipeKeys.All.FirstOrDefault(x => x.Name.EndsWith("." + leaf, StringComparison.Ordinal))?.Name;
-        return near is null ? $"unknown key '{name}', see docs/recipes.md for all keys" : $"unknown key '{name}', did you mean '{near}'?";
     }
 
     private static Scalar? TakeScalar(Parser parser) => parser.Accept<Scalar>(out _) ? parser.Consume<Scalar>() : null;

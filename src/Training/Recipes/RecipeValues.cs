@@ -74,7 +74,7 @@ internal sealed class RecipeValues
         {
             if ((given.Text ?? (object?)given.Items) is not null)
             {
-                _values[key.Name] = Convert(key, given);
+                _values[key.Name] = key.Convert(given, _problems);
                 return;
             }
             if (key.Default is not "")
@@ -87,37 +87,6 @@ internal sealed class RecipeValues
         string? text = key.Default;
         if (key.DefaultBy is { } by && _values.TryGetValue(by.Key, out object? chooser) && chooser is string word && by.Values.TryGetValue(word, out string? special)) text = special;
         if (text is null) _problems.Add($"'{key.Name}' is missing: {char.ToLowerInvariant(key.Help[0])}{key.Help[1..].TrimEnd('.')}");
-        _values[key.Name] = string.IsNullOrEmpty(text) ? null : Convert(key, new RawValue(key.Kind == KeyKind.Pair ? null : text, key.Kind == KeyKind.Pair ? [.. text.Trim('[', ']').Split(',')] : null, "default"));
+        _values[key.Name] = string.IsNullOrEmpty(text) ? null : key.Convert(new RawValue(key.Kind == KeyKind.Pair ? null : text, key.Kind == KeyKind.Pair ? [.. text.Trim('[', ']').Split(',')] : null, "default"), _problems);
     }
-
-    private object? Convert(RecipeKey key, RawValue raw)
-    {
-        switch (key.Kind)
-        {
-            case KeyKind.Text when raw.Text is { } text:
-                return text;
-            case KeyKind.Texts when raw.Text is { } one:
-                return new[] { one };
-            case KeyKind.Texts when raw.Items is { Count: > 0 } many && many.All(x => x.Length > 0):
-                return many.ToArray();
-            case KeyKind.Flag when raw.Text is "true" or "false":
-                return raw.Text == "true";
-            case KeyKind.Choice when raw.Text is { } word:
-                if (key.Choices.Contains(word)) return word;
-                string near = NearName.Find(word, key.Choices) is { } found ? $"; did you mean '{found}'?" : "";
-                _problems.Add($"{raw.Where}: {key.Name}: expected one of {key.TypeText}, received '{word}'{near}");
-                return null;
-            case KeyKind.Integer when long.TryParse(raw.Text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out long whole) && key.Bounds.Holds(whole) && (whole <= int.MaxValue || key.Name == "seed"):
-                return whole;
-            case KeyKind.Number when TryNumber(raw.Text, key.Bounds, out double number):
-                return number;
-            case KeyKind.Pair when raw.Items is { Count: 2 } two && TryNumber(two[0], key.Bounds, out double first) && TryNumber(two[1], key.Bounds, out double second):
-                return new[] { first, second };
-        }
-        _problems.Add($"{raw.Where}: {key.Name}: expected {key.TypeText}, received {(raw.Text is { } shown ? $"'{shown}'" : $"[{string.Join(", ", raw.Items!)}]")}");
-        return null;
-    }
-
-    private static bool TryNumber(string? text, Bounds bounds, out double number) =>
-        double.TryParse(text, NumberStyles.Float, CultureInfo.InvariantCulture, out number) && double.IsFinite(number) && bounds.Holds(number);
 }
