@@ -4,10 +4,12 @@ using Bellman.Kernels.Ops.Embedding;
 using Bellman.Kernels.Ops.GradientNorm;
 using Bellman.Kernels.Ops.HeadNorm;
 using Bellman.Kernels.Ops.KlPenalty;
+using Bellman.Kernels.Ops.Preference;
 using Bellman.Kernels.Ops.Residual;
 using Bellman.Kernels.Ops.RmsNorm;
 using Bellman.Kernels.Ops.Rope;
 using Bellman.Kernels.Ops.Sample;
+using Bellman.Kernels.Ops.SequenceSum;
 using Bellman.Kernels.Ops.SoftBellman;
 using Bellman.Kernels.Ops.SwiGlu;
 using Xunit;
@@ -41,6 +43,9 @@ public sealed class OpContractTests
         float[] logProbs = new float[3];
         var batch = new SoftBellmanBatch(column, other, values, ones, ones, reward, starts);
         var options = new SoftBellmanOptions { Beta = 0.03 };
+        Tensor ratios = F(4, 1), slopes = F(4, 1), labels = F(4, 1);
+        var pairs = new PairLossOptions { Beta = 0.1 };
+        var kto = new KtoLossOptions { Beta = 0.1, DesirableWeight = 1, UndesirableWeight = 1, Form = KtoBaselineForm.OtherSide };
         return
         [
             ("RmsNorm.Forward", () => RmsNorm.Forward(x, w, 1e-6f, y, rstd)),
@@ -61,6 +66,10 @@ public sealed class OpContractTests
             ("SoftBellman.PolicyLoss", () => SoftBellman.PolicyLoss(batch, options, gradient)),
             ("KlPenalty.Mean", () => KlPenalty.Mean(column, ones, starts, 1, 0, gradient)),
             ("KlPenalty.Sampled", () => KlPenalty.Sampled(column, other, ones, starts, 1, 0, gradient)),
+            ("SequenceSum.Forward", () => SequenceSum.Forward(column, other, ones, starts, true, reward)),
+            ("SequenceSum.Backward", () => SequenceSum.Backward(reward, ones, starts, true, gradient)),
+            ("Preference.PairLoss", () => Preference.PairLoss(ratios, pairs, slopes)),
+            ("Preference.KtoLoss", () => Preference.KtoLoss(ratios, labels, kto, slopes)),
         ];
     }
 

@@ -4,7 +4,8 @@ namespace Bellman.Training.Data;
 
 /// <summary>
 /// Which trajectories make up which update: epochs in shuffled order, cut into batches of <see cref="BatchSize"/>
-/// trajectories, each batch cut into micro-batches of at most <see cref="MaxTokens"/> tokens. A batch is a pure function of
+/// units, each batch cut into micro-batches of at most <see cref="MaxTokens"/> tokens. A unit is one trajectory, or a fixed number
+/// of neighbours in the list that stay together (the two sides of a preference pair). A batch is a pure function of
 /// (seed, epoch, index), so a resumed run asks for the next one without replaying the earlier ones.
 /// </summary>
 public sealed class BatchPlan
@@ -13,45 +14,50 @@ public sealed class BatchPlan
     private const ulong ShuffleStream = 0x5348_5546_0000_0000;
 
     private readonly IReadOnlyList<Trajectory> _trajectories;
-    private readonly int[] _order;
-    private readonly int[] _cuts;
+    private readonly int[] _order, _selected, _cuts;
+    private readonly int _unit;
     private readonly ulong _seed;
     private readonly bool _shuffle;
     private readonly PhiloxRandom _random = new(0);
     private int _orderEpoch = -1;
-    private int _start;
 
     /// <summary>Plans batches over a fixed list of trajectories.</summary>
     /// <param name="trajectories">All trajectories of an epoch; the list must not change afterwards.</param>
-    /// <param name="batchSize">Trajectories of one update; the last batch of an epoch may hold fewer.</param>
+    /// <param name="batchSize">Units of one update; the last batch of an epoch may hold fewer.</param>
     /// <param name="maxTokens">Largest number of tokens of a micro-batch.</param>
     /// <param name="seed">The run's seed.</param>
     /// <param name="shuffle">False keeps the order of the list in every epoch (validation).</param>
-    /// <exception cref="DataException">The list is empty, a size is not positive, or one trajectory alone is longer than <paramref name="maxTokens"/>.</exception>
-    public BatchPlan(IReadOnlyList<Trajectory> trajectories, int batchSize, int maxTokens, ulong seed, bool shuffle = true)
+    /// <param name="unit">Trajectories of a unit: 1, or 2 for pairs.</param>
+    /// <exception cref="DataException">The list is empty, a size is not positive, or one unit alone is longer than <paramref name="maxTokens"/>.</exception>
+    public BatchPlan(IReadOnlyList<Trajectory> trajectories, int batchSize, int maxTokens, ulong seed, bool shuffle = true, int unit = 1)
     {
+        ArgumentOutOfRangeException.ThrowIfLessThan(unit, 1);
         if (trajectories.Count == 0) throw new DataException("Batches: expected at least one trajectory, received none.");
         if (batchSize <= 0 || maxTokens <= 0) throw new DataException($"Batches: expected a positive batch size and token limit, received {batchSize} and {maxTokens}.");
-        int longest = 0;
-        for (int i = 0; i < trajectories.Count; i++)
+        if (trajectories.Count % unit != 0) throw new DataException($"Batches: expected whole units of {unit} trajectories, received {trajectories.Count} trajectories.");
+        int longest = 0, units = trajectories.Count / unit;
+        for (int i = 0; i < units; i++)
         {
-            int length = trajectories[i].Length;
+            int length = 0;
+            for (int j = 0; j < unit; j++) length += trajectories[i * unit + j].Length;
             longest = Math.Max(longest, length);
             if (length > maxTokens)
-                throw new DataException($"Batches: trajectory {i} (line {trajectories[i].Line}) has {length} tokens, more than the {maxTokens} of a micro-batch; raise train.max_tokens_per_micro_batch or lower data.max_length.");
+                throw new DataException($"Batches: {(unit == 1 ? "trajectory" : "pair")} {i} (line {trajectories[i * unit].Line}) has {length} tokens, more than the {maxTokens} of a micro-batch; raise train.max_tokens_per_micro_batch or lower data.max_length.");
         }
         _trajectories = trajectories;
         _seed = seed;
         _shuffle = shuffle;
-        BatchSize = Math.Min(batchSize, trajectories.Count);
+        _unit = unit;
+        BatchSize = Math.Min(batchSize, units);
         MaxTokens = maxTokens;
-        BatchesPerEpoch = (trajectories.Count + BatchSize - 1) / BatchSize;
+        BatchesPerEpoch = (units + BatchSize - 1) / BatchSize;
         TokenCapacity = (int)Math.Min(maxTokens, (long)longest * BatchSize);
-        _order = new int[trajectories.Count];
+        _order = new int[units];
+        _selected = new int[BatchSize * unit];
         _cuts = new int[BatchSize + 1];
     }
 
-    /// <summary>Trajectories of one update.</summary>
+    /// <summary>Units of one update.</summary>
     public int BatchSize { get; }
 
     /// <summary>Largest number of tokens of a micro-batch.</summary>
@@ -64,7 +70,7 @@ public sealed class BatchPlan
     public int TokenCapacity { get; }
 
     /// <summary>Sequences that <see cref="PackedRows"/> needs room for.</summary>
-    public int SequenceCapacity => BatchSize;
+    public int SequenceCapacity => BatchSize * _unit;
 
     /// <summary>Micro-batches of the selected batch.</summary>
     public int MicroBatchCount { get; private set; }
@@ -91,32 +97,42 @@ public sealed class BatchPlan
         ArgumentOutOfRangeException.ThrowIfNegative(index);
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(index, BatchesPerEpoch);
         Order(epoch);
-        _start = index * BatchSize;
-        SequenceCount = Math.Min(BatchSize, _order.Length - _start);
+        int first = index * BatchSize, units = Math.Min(BatchSize, _order.Length - first);
+        SequenceCount = units * _unit;
         (MicroBatchCount, ActionCount, StateCount, TokenCount) = (0, 0, 0, 0);
         int tokens = 0;
-        for (int i = 0; i < SequenceCount; i++)
+        for (int i = 0; i < units; i++)
         {
-            Trajectory trajectory = _trajectories[_order[_start + i]];
-            if (i == 0 || tokens + trajectory.Length > MaxTokens)
+            int length = 0;
+            for (int j = 0; j < _unit; j++)
             {
-                _cuts[MicroBatchCount++] = i;
+                int chosen = _order[first + i] * _unit + j;
+                Trajectory trajectory = _trajectories[chosen];
+                _selected[i * _unit + j] = chosen;
+                length += trajectory.Length;
+                ActionCount += trajectory.ActionCount;
+                StateCount += trajectory.StateCount;
+            }
+            if (i == 0 || tokens + length > MaxTokens)
+            {
+                _cuts[MicroBatchCount++] = i * _unit;
                 tokens = 0;
             }
-            tokens += trajectory.Length;
-            TokenCount += trajectory.Length;
-            ActionCount += trajectory.ActionCount;
-            StateCount += trajectory.StateCount;
+            tokens += length;
+            TokenCount += length;
         }
         _cuts[MicroBatchCount] = SequenceCount;
     }
+
+    /// <summary>Indices of all trajectories of the selected batch.</summary>
+    public ReadOnlySpan<int> Selected => _selected.AsSpan(0, SequenceCount);
 
     /// <summary>Indices of the trajectories in one micro-batch of the selected batch.</summary>
     public ReadOnlySpan<int> MicroBatch(int index)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(index);
         ArgumentOutOfRangeException.ThrowIfGreaterThanOrEqual(index, MicroBatchCount);
-        return _order.AsSpan(_start + _cuts[index], _cuts[index + 1] - _cuts[index]);
+        return _selected.AsSpan(_cuts[index], _cuts[index + 1] - _cuts[index]);
     }
 
     /// <summary>Fills the buffers with one micro-batch of the selected batch.</summary>

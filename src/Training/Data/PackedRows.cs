@@ -6,7 +6,7 @@ namespace Bellman.Training.Data;
 /// </summary>
 public sealed class PackedRows
 {
-    private readonly int[] _ids, _positions, _targets, _starts;
+    private readonly int[] _ids, _positions, _targets, _starts, _indices;
     private readonly float[] _actionMask, _stateMask, _rewards;
 
     /// <summary>Allocates room for micro-batches of at most this size.</summary>
@@ -23,6 +23,7 @@ public sealed class PackedRows
         _stateMask = new float[tokenCapacity];
         _starts = new int[sequenceCapacity + 1];
         _rewards = new float[sequenceCapacity];
+        _indices = new int[sequenceCapacity];
     }
 
     /// <summary>Tokens in use, T.</summary>
@@ -52,6 +53,9 @@ public sealed class PackedRows
     /// <summary>Reward of each sequence. [S]</summary>
     public ReadOnlySpan<float> Rewards => _rewards.AsSpan(0, SequenceCount);
 
+    /// <summary>Which trajectory of the list each sequence is. [S]</summary>
+    public ReadOnlySpan<int> Indices => _indices.AsSpan(0, SequenceCount);
+
     /// <summary>Replaces the contents by the chosen trajectories, in the order of <paramref name="indices"/>. Allocates nothing.</summary>
     /// <exception cref="DataException">They do not fit into the buffers.</exception>
     public void Fill(IReadOnlyList<Trajectory> trajectories, ReadOnlySpan<int> indices)
@@ -67,6 +71,7 @@ public sealed class PackedRows
             int length = trajectory.Length;
             _starts[s] = at;
             _rewards[s] = trajectory.Reward;
+            _indices[s] = indices[s];
             trajectory.Ids.CopyTo(_ids, at);
             for (int t = 0; t < length; t++)
             {

@@ -37,6 +37,7 @@ public sealed class Trajectory
         Line = line;
         ActionCount = actions;
         StateCount = states;
+        PromptLength = Array.IndexOf(actionMask, true) + 1;
     }
 
     /// <summary>Token ids. [n]</summary>
@@ -59,6 +60,12 @@ public sealed class Trajectory
 
     /// <summary>Number of tokens, n.</summary>
     public int Length => Ids.Length;
+
+    /// <summary>Tokens before the first action.</summary>
+    public int PromptLength { get; }
+
+    /// <summary>What tells questions apart: <see cref="Group"/>, or else the prompt's token ids.</summary>
+    internal string Question => Group ?? string.Join(' ', Ids.Take(PromptLength));
 
     /// <summary>Number of true entries in <see cref="ActionMask"/>.</summary>
     public int ActionCount { get; }

@@ -31,8 +31,8 @@ internal sealed class RunReport(TrainingSetup setup, string folder)
     /// <summary>Greedy answers of the trained policy to the first prompts of the data.</summary>
     private void WriteSamples(Action<JobProgress>? progress, CancellationToken cancellation)
     {
-        Trajectory[] chosen = [.. setup.Data.Trajectories.DistinctBy(x => x.Group ?? $"line {x.Line}").Where(x => PromptLength(x) > 0).Take(Prompts)];
-        int[][] prompts = [.. chosen.Select(x => x.Ids[..PromptLength(x)])];
+        Trajectory[] chosen = [.. setup.Data.Trajectories.DistinctBy(x => x.Group ?? $"line {x.Line}").Where(x => x.PromptLength > 0).Take(Prompts)];
+        int[][] prompts = [.. chosen.Select(x => x.Ids[..x.PromptLength])];
         var results = new GenerationResult[prompts.Length];
         int done = 0;
         using var generator = new Generator(setup.Policy.Model);
@@ -92,15 +92,12 @@ internal sealed class RunReport(TrainingSetup setup, string folder)
         for (int i = 0; i < shown.Length; i++)
         {
             // The cell of token t shows V of the prefix that ends with it.
-            TokenCell[] cells = [.. shown[i].Ids.Select((id, t) => new TokenCell(Text(pieces, id), t < shown[i].Length - 1 && t >= PromptLength(shown[i]) - 1 ? scores[i].Values![t] : null) { IsPrompt = t == 0 || !shown[i].ActionMask[t - 1] })];
+            TokenCell[] cells = [.. shown[i].Ids.Select((id, t) => new TokenCell(Text(pieces, id), t < shown[i].Length - 1 && t >= shown[i].PromptLength - 1 ? scores[i].Values![t] : null) { IsPrompt = t == 0 || !shown[i].ActionMask[t - 1] })];
             report.AddTokenValues($"line {shown[i].Line}, reward {shown[i].Reward.ToString(CultureInfo.InvariantCulture)}", cells, new TokenColoring { Center = middle, Correct = shown[i].Reward > middle });
         }
     }
 
     private string Text(TokenPieces pieces, int id) => pieces[id] is { Length: > 0 } piece ? piece : setup.Policy.Tokenizer.TokenOf(id);
-
-    /// <summary>Tokens before the first action.</summary>
-    private static int PromptLength(Trajectory trajectory) => Array.IndexOf(trajectory.ActionMask, true) + 1;
 
     private static string Count(long count) => count.ToString("N0", CultureInfo.InvariantCulture);
 }

@@ -1,6 +1,3 @@
-using Bellman.Kernels;
-using Bellman.Kernels.Ops.LmHead;
-using Bellman.Kernels.Ops.Rows;
 using Bellman.Runtime.Models;
 using Bellman.Training.Data;
 using Bellman.Training.Metrics;
@@ -14,58 +11,41 @@ namespace Bellman.Training.Trainers;
 public sealed class SftMethod : TrainingMethod
 {
     private readonly LanguageModel _policy;
-    private readonly DeviceRows _rows;
-    private readonly DecoderActivations _activations;
-    private readonly Arena _arena;
+    private readonly PolicyPass _pass;
     private readonly float[] _logProbs;
     private double _loss, _logProbSum;
     private long _actions;
 
     /// <summary>Plans memory for micro-batches of a size.</summary>
+    /// <param name="policy">The policy with its optimiser.</param>
+    /// <param name="maxTokens">Tokens of the largest micro-batch.</param>
+    /// <param name="maxSequences">Trajectories of the largest micro-batch.</param>
     public SftMethod(TrainedModel policy, int maxTokens, int maxSequences)
     {
         Models = [policy];
         _policy = (LanguageModel)policy.Model;
-        _rows = new DeviceRows(_policy.Device, maxTokens, maxSequences);
-        _activations = new DecoderActivations(_policy.Config);
+        _pass = new PolicyPass(_policy, maxTokens, maxSequences);
         _logProbs = new float[maxTokens];
-        using Arena measure = Arena.Measure(_policy.Device);
-        _activations.Take(measure, maxTokens, save: true);
-        HeadBuffers.Take(measure, _policy.Config, maxTokens);
-        _arena = new Arena(_policy.Device, measure.Peak + Math.Max(
-            DecoderActivations.ScratchBytes(_policy.Config, maxTokens, maxSequences),
-            LmHead.ScratchBytes(maxTokens, _policy.Config.VocabularySize, _policy.Config.HiddenSize, withReference: false)));
     }
 
     /// <inheritdoc/>
     public override IReadOnlyList<TrainedModel> Models { get; }
 
     /// <inheritdoc/>
-    public override long ActivationBytes => _arena.Capacity;
+    public override long ActivationBytes => _pass.Bytes;
 
     /// <inheritdoc/>
     public override void Accumulate(PackedRows rows, in UpdateTotals totals)
     {
-        _rows.Set(rows);
-        _arena.Reset();
-        _activations.Take(_arena, rows.TokenCount, save: true);
-        HeadBuffers head = HeadBuffers.Take(_arena, _policy.Config, _rows.HeadCount);
-        _policy.Decoder.Forward(_rows.Tokens, _activations, _arena);
-        Rows.Gather(_activations.Hidden, _rows.HeadRows, head.Hidden);
-        LmHead.Forward(_policy.HeadInput(head.Hidden), default, KlDirection.None, _rows.HeadTargets, head.Output, _arena);
-
-        Span<float> logProbs = _logProbs.AsSpan(0, _rows.HeadCount);
-        _policy.Device.Download(head.LogProb, logProbs);
+        _pass.Forward(rows);
+        Span<float> logProbs = _logProbs.AsSpan(0, _pass.Rows.HeadCount);
+        _policy.Device.Download(_pass.LogProbs, logProbs);
         foreach (float logProb in logProbs) _logProbSum += logProb;
         _actions += logProbs.Length;
         _loss = -_logProbSum / totals.Actions;
         logProbs.Fill(-1f / totals.Actions);
-        _policy.Device.Upload<float>(logProbs, head.DLogProb);
-
-        LmHead.Backward(_policy.HeadInput(head.Hidden), default, KlDirection.None, _rows.HeadTargets, head.Output, head.DLogProb, default, head.DHidden, _policy.HeadGradient, _arena);
-        _activations.HiddenGradient.Clear();
-        Rows.Scatter(head.DHidden, _rows.HeadRows, _activations.HiddenGradient);
-        _policy.Decoder.Backward(_rows.Tokens, _activations, _arena);
+        _policy.Device.Upload<float>(logProbs, _pass.DLogProbs);
+        _pass.Backward();
     }
 
     /// <inheritdoc/>
@@ -80,7 +60,6 @@ public sealed class SftMethod : TrainingMethod
     public override void Dispose()
     {
         base.Dispose();
-        _rows.Dispose();
-        _arena.Dispose();
+        _pass.Dispose();
     }
 }

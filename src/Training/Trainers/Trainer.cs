@@ -94,6 +94,7 @@ public sealed class Trainer
         _metrics.Clear();
         foreach (TrainedModel model in _models) model.Model.Parameters.ClearGradients();
         var totals = new UpdateTotals(Update, _plan.SequenceCount, _plan.ActionCount, _plan.StateCount);
+        _method.BeforeUpdate(_plan.Selected, totals);
         for (int part = 0; part < _plan.MicroBatchCount; part++)
         {
             _plan.Fill(part, _rows);

@@ -41,6 +41,11 @@ public abstract class TrainingMethod : IDisposable
     /// <summary>Memory that steps use beyond weights, gradients and moments, in bytes.</summary>
     public abstract long ActivationBytes { get; }
 
+    /// <summary>Called before an update's first micro-batch, for what must be known of the whole update.</summary>
+    /// <param name="trajectories">Indices of all trajectories of the update, in the order of its micro-batches.</param>
+    /// <param name="totals">Sizes of the update.</param>
+    public virtual void BeforeUpdate(ReadOnlySpan<int> trajectories, in UpdateTotals totals) { }
+
     /// <summary>Adds a micro-batch's gradients to the models, and its share to the update's statistics.</summary>
     /// <param name="rows">The micro-batch.</param>
     /// <param name="totals">Sizes of the whole update.</param>

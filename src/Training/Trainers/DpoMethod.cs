@@ -1,0 +1,131 @@
+using Bellman.Kernels;
+using Bellman.Kernels.Ops.Preference;
+using Bellman.Kernels.Ops.SequenceSum;
+using Bellman.Runtime.Models;
+using Bellman.Training.Data;
+using Bellman.Training.Metrics;
+
+namespace Bellman.Training.Trainers;
+
+/// <summary>Settings of <see cref="DpoMethod"/>.</summary>
+public sealed record DpoOptions
+{
+    /// <summary>β: strength of the tie to the reference.</summary>
+    public double Beta { get; init; } = 0.1;
+
+    /// <summary>DPO's sigmoid or IPO's square.</summary>
+    public PairLossForm Form { get; init; }
+
+    /// <summary>Probability that a preference is the wrong way round; sigmoid only.</summary>
+    public double LabelSmoothing { get; init; }
+
+    /// <summary>Whether a response's log-ratio is divided by its number of action tokens.</summary>
+    public bool LengthNormalised { get; init; }
+
+    /// <summary>Weight of −(mean log π over the chosen response's actions), averaged over pairs and added to the loss; 0 for none.</summary>
+    public double SftWeight { get; init; }
+}
+
+/// <summary>
+/// Direct preference optimisation (Rafailov et al., arXiv 2305.18290) and IPO on pairs of responses. The trajectories come in twos,
+/// the chosen one first (<see cref="PreferencePairs"/>); the batch plan keeps them together by its unit of 2.
+/// </summary>
+public sealed class DpoMethod : TrainingMethod
+{
+    private readonly LanguageModel _policy;
+    private readonly ReferenceLogProbs _reference;
+    private readonly DpoOptions _options;
+    private readonly PolicyPass _pass;
+    private readonly float[] _perAction, _perSequence;
+    private double _preferenceLoss, _sftLoss, _chosen, _rejected, _right;
+    private int _pairs;
+
+    /// <summary>Plans memory for micro-batches of a size.</summary>
+    /// <param name="policy">π with its optimiser.</param>
+    /// <param name="reference">log π_ref over the list of the batch plan.</param>
+    /// <param name="options">Settings.</param>
+    /// <param name="maxTokens">Tokens of the largest micro-batch.</param>
+    /// <param name="maxSequences">Trajectories of the largest micro-batch, two for each pair.</param>
+    public DpoMethod(TrainedModel policy, ReferenceLogProbs reference, DpoOptions options, int maxTokens, int maxSequences)
+    {
+        Models = [policy];
+        _policy = (LanguageModel)policy.Model;
+        _reference = reference;
+        _options = options;
+        _pass = new PolicyPass(_policy, maxTokens, maxSequences, perToken: 3, perSequence: 2);
+        _perAction = new float[maxTokens];
+        _perSequence = new float[maxSequences];
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<TrainedModel> Models { get; }
+
+    /// <inheritdoc/>
+    public override long ActivationBytes => _pass.Bytes + _reference.Bytes;
+
+    /// <inheritdoc/>
+    public override void Accumulate(PackedRows rows, in UpdateTotals totals)
+    {
+        _pass.Forward(rows);
+        Tensor mask = _pass.Rows.ActionMask, starts = _pass.Rows.Tokens.SequenceStarts;
+        Tensor logProbs = _pass.Take(rows.TokenCount), reference = _pass.Take(rows.TokenCount), dLogProbs = _pass.Take(rows.TokenCount);
+        Tensor ratios = _pass.Take(rows.SequenceCount), dRatios = _pass.Take(rows.SequenceCount);
+        _pass.ToTokens(_pass.LogProbs, logProbs);
+        _pass.UploadReference(_reference, rows, _perAction, reference);
+        SequenceSum.Forward(logProbs, reference, mask, starts, _options.LengthNormalised, ratios);
+        PairLossResult result = Preference.PairLoss(ratios, new PairLossOptions
+        {
+            Beta = _options.Beta, Form = _options.Form, LabelSmoothing = _options.LabelSmoothing, TotalPairs = totals.Sequences / 2,
+        }, dRatios);
+        _preferenceLoss += result.Loss;
+        _chosen += result.ChosenReward * result.Pairs;
+        _rejected += result.RejectedReward * result.Pairs;
+        _right += result.Accuracy * result.Pairs;
+        _pairs += result.Pairs;
+        dLogProbs.Clear();
+        SequenceSum.Backward(dRatios, mask, starts, _options.LengthNormalised, dLogProbs);
+        if (_options.SftWeight > 0) Imitate(rows.SequenceCount, totals.Sequences / 2, logProbs, ratios, dLogProbs);
+        _pass.ToActions(dLogProbs, _pass.DLogProbs);
+        _pass.Backward();
+    }
+
+    /// <inheritdoc/>
+    public override void Report(MetricRecord metrics)
+    {
+        double pairs = Math.Max(1, _pairs);
+        metrics.Set("policy/loss", _preferenceLoss + _options.SftWeight * _sftLoss);
+        if (_options.SftWeight > 0)
+        {
+            metrics.Set("policy/preference_loss", _preferenceLoss);
+            metrics.Set("policy/sft_loss", _sftLoss);
+        }
+        metrics.Set("rewards/chosen", _chosen / pairs);
+        metrics.Set("rewards/rejected", _rejected / pairs);
+        metrics.Set("rewards/margin", (_chosen - _rejected) / pairs);
+        metrics.Set("rewards/accuracy", _right / pairs);
+        (_preferenceLoss, _sftLoss, _chosen, _rejected, _right, _pairs) = (0, 0, 0, 0, 0, 0);
+    }
+
+    /// <inheritdoc/>
+    public override void Dispose()
+    {
+        base.Dispose();
+        _pass.Dispose();
+    }
+
+    /// <summary>The imitation of the chosen responses: its loss, and its gradient on top of the preference's.</summary>
+    private void Imitate(int sequences, int totalPairs, Tensor logProbs, Tensor means, Tensor dLogProbs)
+    {
+        Tensor mask = _pass.Rows.ActionMask, starts = _pass.Rows.Tokens.SequenceStarts;
+        SequenceSum.Forward(logProbs, default, mask, starts, mean: true, means);
+        Span<float> each = _perSequence.AsSpan(0, sequences);
+        _policy.Device.Download(means, each);
+        for (int s = 0; s < sequences; s++)
+        {
+            if (s % 2 == 0) _sftLoss -= each[s] / totalPairs;
+            each[s] = s % 2 == 0 ? (float)(-_options.SftWeight / totalPairs) : 0;
+        }
+        _policy.Device.Upload<float>(each, means);
+        SequenceSum.Backward(means, mask, starts, mean: true, dLogProbs);
+    }
+}

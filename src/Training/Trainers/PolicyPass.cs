@@ -1,0 +1,101 @@
+using Bellman.Kernels;
+using Bellman.Kernels.Ops.LmHead;
+using Bellman.Kernels.Ops.Rows;
+using Bellman.Runtime.Models;
+using Bellman.Training.Data;
+
+namespace Bellman.Training.Trainers;
+
+/// <summary>
+/// One policy over one micro-batch after another, for objectives that look at log π of the actions alone: forward to log-probs,
+/// backward from their gradients. Owns the memory of a step.
+/// </summary>
+internal sealed class PolicyPass : IDisposable
+{
+    private readonly LanguageModel _policy;
+    private readonly DecoderActivations _activations;
+    private readonly Arena _arena;
+    private HeadBuffers _head;
+
+    /// <summary>Plans memory.</summary>
+    /// <param name="policy">The policy, with gradients.</param>
+    /// <param name="maxTokens">Tokens of the largest micro-batch.</param>
+    /// <param name="maxSequences">Trajectories of the largest micro-batch.</param>
+    /// <param name="perToken">Tensors [T, 1] that the objective takes by <see cref="Take"/> in each step.</param>
+    /// <param name="perSequence">Tensors [S, 1] that it takes.</param>
+    public PolicyPass(LanguageModel policy, int maxTokens, int maxSequences, int perToken = 0, int perSequence = 0)
+    {
+        _policy = policy;
+        Rows = new DeviceRows(policy.Device, maxTokens, maxSequences);
+        _activations = new DecoderActivations(policy.Config);
+        using Arena measure = Arena.Measure(policy.Device);
+        _activations.Take(measure, maxTokens, save: true);
+        HeadBuffers.Take(measure, policy.Config, maxTokens);
+        for (int i = 0; i < perToken; i++) measure.Take(maxTokens, 1);
+        for (int i = 0; i < perSequence; i++) measure.Take(maxSequences, 1);
+        _arena = new Arena(policy.Device, measure.Peak + Math.Max(
+            DecoderActivations.ScratchBytes(policy.Config, maxTokens, maxSequences),
+            LmHead.ScratchBytes(maxTokens, policy.Config.VocabularySize, policy.Config.HiddenSize, withReference: false)));
+    }
+
+    /// <summary>The micro-batch of the last forward.</summary>
+    public DeviceRows Rows { get; }
+
+    /// <summary>log π of the actions, [N, 1], row i at position <see cref="DeviceRows.HeadRows"/>[i].</summary>
+    public Tensor LogProbs => _head.LogProb;
+
+    /// <summary>Gradient with respect to <see cref="LogProbs"/>, [N, 1], for the caller to fill before <see cref="Backward"/>.</summary>
+    public Tensor DLogProbs => _head.DLogProb;
+
+    /// <summary>Bytes reserved.</summary>
+    public long Bytes => _arena.Capacity;
+
+    /// <summary>Runs the policy; tensors of the step before are gone.</summary>
+    public void Forward(PackedRows rows)
+    {
+        Rows.Set(rows);
+        _arena.Reset();
+        _activations.Take(_arena, rows.TokenCount, save: true);
+        _head = HeadBuffers.Take(_arena, _policy.Config, Rows.HeadCount);
+        _policy.Decoder.Forward(Rows.Tokens, _activations, _arena);
+        Kernels.Ops.Rows.Rows.Gather(_activations.Hidden, Rows.HeadRows, _head.Hidden);
+        LmHead.Forward(_policy.HeadInput(_head.Hidden), default, KlDirection.None, Rows.HeadTargets, _head.Output, _arena);
+    }
+
+    /// <summary>A further tensor of this step, announced in the constructor.</summary>
+    public Tensor Take(int rows) => _arena.Take(rows, 1);
+
+    /// <summary>Writes per-action numbers [N, 1] to their positions in [T, 1]; all others are 0.</summary>
+    public void ToTokens(Tensor perAction, Tensor perToken)
+    {
+        perToken.Clear();
+        Kernels.Ops.Rows.Rows.Scatter(perAction, Rows.HeadRows, perToken);
+    }
+
+    /// <summary>Reads the actions' numbers [N, 1] out of [T, 1].</summary>
+    public void ToActions(Tensor perToken, Tensor perAction) => Kernels.Ops.Rows.Rows.Gather(perToken, Rows.HeadRows, perAction);
+
+    /// <summary>Writes the reference's log-probs of this micro-batch to [T, 1]; uses <see cref="DLogProbs"/> on the way.</summary>
+    public void UploadReference(ReferenceLogProbs reference, PackedRows rows, float[] buffer, Tensor perToken)
+    {
+        Span<float> perAction = buffer.AsSpan(0, Rows.HeadCount);
+        reference.Fill(rows, perAction);
+        _policy.Device.Upload<float>(perAction, _head.DLogProb);
+        ToTokens(_head.DLogProb, perToken);
+    }
+
+    /// <summary>Adds the policy's gradients for <see cref="DLogProbs"/>.</summary>
+    public void Backward()
+    {
+        LmHead.Backward(_policy.HeadInput(_head.Hidden), default, KlDirection.None, Rows.HeadTargets, _head.Output, _head.DLogProb, default, _head.DHidden, _policy.HeadGradient, _arena);
+        _activations.HiddenGradient.Clear();
+        Kernels.Ops.Rows.Rows.Scatter(_head.DHidden, Rows.HeadRows, _activations.HiddenGradient);
+        _policy.Decoder.Backward(Rows.Tokens, _activations, _arena);
+    }
+
+    public void Dispose()
+    {
+        Rows.Dispose();
+        _arena.Dispose();
+    }
+}
