@@ -5,30 +5,30 @@ using Bellman.Runtime.Models;
 
 namespace Bellman.Runtime.Generation;
 
-/// <summary>A sequence whose keys and values a <see cref="KvCache"/> holds.</summary>
-public sealed class KvSequence
+/// <summary>How a <see cref="KvCache"/> keeps its pages.</summary>
+public sealed record KvOptions
 {
-    internal KvSequence(List<int> pages, int length)
-    {
-        Pages = pages;
-        Length = length;
-    }
+    /// <summary>Tokens that one pass through the model takes; longer appends are cut into passes.</summary>
+    public int TokensPerPass { get; init; } = 512;
 
-    /// <summary>Tokens stored.</summary>
-    public int Length { get; internal set; }
+    /// <summary>Limit of the pages' memory in bytes.</summary>
+    public long MaxBytes { get; init; } = 4L << 30;
 
-    internal List<int> Pages { get; }
+    /// <summary>Tokens of a page, a multiple of 16.</summary>
+    public int PageTokens { get; init; } = PagedAttention.BlockTokens;
+
+    /// <summary>Whether full pages of freed sequences are kept, and found again by their tokens, until the memory is needed.</summary>
+    public bool ReusePrefixes { get; init; } = true;
 }
 
 /// <summary>
 /// One model over a tree of sequences: append new tokens to many sequences in one batch, fork a sequence without copying its
-/// past, free it. Results of a sequence do not depend on what else is in the batch.
+/// past, free it, open it again by its tokens. Results of a sequence do not depend on what else is in the batch.
 /// </summary>
 public sealed class KvCache : IDisposable
 {
-    private const int P = PagedAttention.PageTokens;
-
     private readonly DecoderModel _model;
+    private readonly KvLedger _ledger;
     private readonly KvPool _pool;
     private readonly DecoderActivations _activations;
     private readonly int _maxTokens;
@@ -43,21 +43,29 @@ public sealed class KvCache : IDisposable
 
     /// <summary>A cache for a model.</summary>
     /// <param name="model">Policy or value model.</param>
-    /// <param name="maxTokensPerStep">Tokens that one pass through the model takes; longer appends are cut into passes.</param>
-    /// <param name="maxBytes">Limit of the pages' memory.</param>
-    public KvCache(DecoderModel model, int maxTokensPerStep = 512, long maxBytes = 4L << 30)
+    /// <param name="options">Sizes and limits; null for the defaults.</param>
+    /// <exception cref="DeviceException">The limit is less than one page.</exception>
+    public KvCache(DecoderModel model, KvOptions? options = null)
     {
+        options ??= new KvOptions();
+        if (options.TokensPerPass < 1) throw new BellmanException($"KV cache: expected at least one token a pass, received {options.TokensPerPass}.");
+        if (options.PageTokens < 1 || options.PageTokens % PagedAttention.BlockTokens != 0)
+            throw new BellmanException($"KV cache: expected pages of a multiple of {PagedAttention.BlockTokens} tokens, received {options.PageTokens}.");
         _model = model;
-        _maxTokens = maxTokensPerStep;
-        _pool = new KvPool(model.Config, model.Device, maxBytes);
+        _maxTokens = options.TokensPerPass;
+        long pageBytes = KvPool.PageBytes(model.Config, options.PageTokens);
+        int pages = (int)Math.Min(1 << 24, options.MaxBytes / pageBytes);
+        if (pages < 1) throw new DeviceException($"KV pages: one page takes {pageBytes} bytes, the limit is {options.MaxBytes}; raise the limit.");
+        _ledger = new KvLedger(options.PageTokens, pages, options.ReusePrefixes);
+        _pool = new KvPool(model.Config, model.Device, options.PageTokens);
         _activations = new DecoderActivations(model.Config);
         using Arena measure = Arena.Measure(model.Device);
-        _activations.Take(measure, maxTokensPerStep, save: false);
-        _arena = new Arena(model.Device, measure.Peak + 5L * maxTokensPerStep * sizeof(int) + 8 * 64);
-        _positions = new int[maxTokensPerStep];
-        _slots = new int[maxTokensPerStep];
-        _rowSequence = new int[maxTokensPerStep];
-        _rowLength = new int[maxTokensPerStep];
+        _activations.Take(measure, _maxTokens, save: false);
+        _arena = new Arena(model.Device, measure.Peak + 5L * _maxTokens * sizeof(int) + 8 * 64);
+        _positions = new int[_maxTokens];
+        _slots = new int[_maxTokens];
+        _rowSequence = new int[_maxTokens];
+        _rowLength = new int[_maxTokens];
     }
 
     /// <summary>The model.</summary>
@@ -66,35 +74,69 @@ public sealed class KvCache : IDisposable
     /// <summary>Tokens that passed through the model so far.</summary>
     public long TokensComputed { get; private set; }
 
-    /// <summary>Pages in use.</summary>
-    public int PagesInUse => _pool.InUse;
+    /// <summary>Pages that sequences hold.</summary>
+    public int PagesInUse => _ledger.InUse;
+
+    /// <summary>Pages that are kept for reuse only.</summary>
+    public int PagesIdle => _ledger.Idle;
+
+    /// <summary>Pages that were given up because memory was short.</summary>
+    public long Evictions => _ledger.Evictions;
+
+    /// <summary>Tokens of a page.</summary>
+    public int PageTokens => _ledger.PageTokens;
+
+    /// <summary>Most pages.</summary>
+    public int PageLimit => _ledger.Limit;
+
+    /// <summary>Pages to be had without taking one from a sequence.</summary>
+    internal int Available => _ledger.Available;
 
     /// <summary>An empty sequence.</summary>
-    public KvSequence Create() => new([], 0);
+    public KvSequence Create() => _ledger.Create();
+
+    /// <summary>A sequence with as much of a prefix as was computed before and is still there; the rest is to be appended.</summary>
+    /// <param name="ids">The prefix.</param>
+    /// <param name="most">Most tokens to find; one less than the prefix leaves a token to compute a hidden state from.</param>
+    public KvSequence Open(ReadOnlySpan<int> ids, int most) => _ledger.Open(ids, most);
 
     /// <summary>A sequence with the same past; pages are shared until one of the two writes.</summary>
-    public KvSequence Fork(KvSequence sequence)
+    public KvSequence Fork(KvSequence sequence) => _ledger.Fork(sequence);
+
+    /// <summary>A sequence with the same past in pages of its own.</summary>
+    /// <exception cref="DeviceException">Sequences hold all pages that the memory limit allows.</exception>
+    public KvSequence Copy(KvSequence sequence)
     {
-        foreach (int page in sequence.Pages) _pool.AddReference(page);
-        return new([.. sequence.Pages], sequence.Length);
+        KvSequence copy = _ledger.Create();
+        copy.IsIndexed = false;
+        for (int i = 0; i < sequence.Length; i++)
+        {
+            int slot = _ledger.Place(copy, 0, out _);
+            if (i % PageTokens != 0) continue;
+            _pool.Reserve(_ledger.Count);
+            _pool.Copy(sequence.Pages[i / PageTokens], slot / PageTokens);
+        }
+        return copy;
     }
 
     /// <summary>Gives a sequence's pages back.</summary>
-    public void Free(KvSequence sequence)
-    {
-        foreach (int page in sequence.Pages) _pool.Release(page);
-        sequence.Pages.Clear();
-        sequence.Length = 0;
-    }
+    public void Free(KvSequence sequence) => _ledger.Free(sequence);
+
+    /// <summary>Pages that some more tokens take at most.</summary>
+    internal int PagesFor(KvSequence sequence, int tokens) => _ledger.PagesFor(sequence, tokens);
 
     /// <summary>Appends tokens to sequences and returns the hidden state after the last new token of each.</summary>
     /// <param name="sequences">Different sequences.</param>
     /// <param name="ids">New tokens of all of them, one after another.</param>
     /// <param name="starts">Where each sequence's tokens start in <paramref name="ids"/>, and its length at the end; each at least one token.</param>
+    /// <param name="every">[ids, C]: filled with the hidden state after each token; or empty.</param>
     /// <returns>[sequences, C], valid until the next call.</returns>
-    public Tensor Append(ReadOnlySpan<KvSequence> sequences, ReadOnlySpan<int> ids, ReadOnlySpan<int> starts)
+    /// <exception cref="DeviceException">Sequences hold all pages that the memory limit allows; nothing was appended.</exception>
+    public Tensor Append(ReadOnlySpan<KvSequence> sequences, ReadOnlySpan<int> ids, ReadOnlySpan<int> starts, Tensor every = default)
     {
         if (starts.Length != sequences.Length + 1 || starts[^1] != ids.Length) throw new ShapeException($"KvCache.Append: {sequences.Length} sequences, {starts.Length} starts, {ids.Length} ids do not fit.");
+        for (int s = 0; s < sequences.Length; s++)
+            if (starts[s + 1] <= starts[s]) throw new ShapeException($"KvCache.Append: sequence {s} gets no token; expected at least one.");
         if (_hidden.IsEmpty || _hidden.Rows < sequences.Length)
         {
             _hidden.Free();
@@ -106,7 +148,7 @@ public sealed class KvCache : IDisposable
             // One pass: as many tokens as fit; a sequence may be cut, its rest follows in the next pass.
             int count = Math.Min(_maxTokens, ids.Length - done), last = first;
             while (starts[last + 1] < done + count) last++;
-            Pass(sequences, ids, starts, first, last, done, count);
+            Pass(sequences, ids, starts, first, last, done, count, every);
             done += count;
             first = done == starts[last + 1] ? last + 1 : last;
         }
@@ -122,25 +164,55 @@ public sealed class KvCache : IDisposable
         _devicePageTable.Free();
     }
 
-    private void Pass(ReadOnlySpan<KvSequence> sequences, ReadOnlySpan<int> ids, ReadOnlySpan<int> starts, int first, int last, int start, int count)
+    private void Pass(ReadOnlySpan<KvSequence> sequences, ReadOnlySpan<int> ids, ReadOnlySpan<int> starts, int first, int last, int start, int count, Tensor every)
+    {
+        var before = new int[last - first + 1];
+        for (int s = first; s <= last; s++) before[s - first] = sequences[s].Length;
+        try
+        {
+            int longest = PlaceTokens(sequences, ids, starts, first, last, start, count);
+            Forward(sequences, ids.Slice(start, count), first, last, longest);
+        }
+        catch
+        {
+            for (int s = first; s <= last; s++) _ledger.Truncate(sequences[s], before[s - first]);
+            throw;
+        }
+        TokensComputed += count;
+        for (int s = first; s <= last; s++)
+        {
+            _ledger.Commit(sequences[s]);
+            if (starts[s + 1] <= start + count) Rows.CopyBetween(_activations.Hidden, starts[s + 1] - 1 - start, _hidden, s);
+        }
+        if (!every.IsEmpty) Rows.CopyFirst(_activations.Hidden, every.Slice(start, count));
+    }
+
+    private int PlaceTokens(ReadOnlySpan<KvSequence> sequences, ReadOnlySpan<int> ids, ReadOnlySpan<int> starts, int first, int last, int start, int count)
     {
         int longest = 0, row = 0;
         for (int s = first; s <= last; s++)
         {
-            int tokens = Math.Min(starts[s + 1], start + count) - Math.Max(starts[s], start);
-            if (starts[s + 1] == starts[s]) throw new ShapeException($"KvCache.Append: sequence {s} gets no token; expected at least one.");
             KvSequence sequence = sequences[s];
-            for (int t = 0; t < tokens; t++, row++)
+            int end = Math.Min(starts[s + 1], start + count);
+            for (int t = Math.Max(starts[s], start); t < end; t++, row++)
             {
-                int position = sequence.Length++;
-                _positions[row] = position;
+                _positions[row] = sequence.Length;
                 _rowSequence[row] = s - first;
-                _rowLength[row] = position + 1;
-                _slots[row] = Slot(sequence, position);
+                _rowLength[row] = sequence.Length + 1;
+                _slots[row] = _ledger.Place(sequence, ids[t], out (int From, int To) copy);
+                if (copy.From < 0) continue;
+                _pool.Reserve(_ledger.Count);
+                _pool.Copy(copy.From, copy.To);
             }
             longest = Math.Max(longest, sequence.Length);
         }
-        int maxPages = (longest + P - 1) / P, tableSize = (last - first + 1) * maxPages;
+        _pool.Reserve(_ledger.Count);
+        return longest;
+    }
+
+    private void Forward(ReadOnlySpan<KvSequence> sequences, ReadOnlySpan<int> ids, int first, int last, int longest)
+    {
+        int maxPages = (longest + PageTokens - 1) / PageTokens, tableSize = (last - first + 1) * maxPages, count = ids.Length;
         if (_pageTable.Length < tableSize)
         {
             _pageTable = new int[Math.Max(256, 2 * tableSize)];
@@ -152,17 +224,13 @@ public sealed class KvCache : IDisposable
             List<int> pages = sequences[s].Pages;
             for (int p = 0; p < pages.Count; p++) _pageTable[(s - first) * maxPages + p] = pages[p];
         }
-
         _arena.Reset();
         Tensor pageTable = _devicePageTable.Slice(0, tableSize);
         _model.Device.Upload<int>(_pageTable.AsSpan(0, tableSize), pageTable);
-        PagedStep step = new(Upload(ids.Slice(start, count)), Upload(_positions.AsSpan(0, count)), Upload(_slots.AsSpan(0, count)),
+        PagedStep step = new(Upload(ids), Upload(_positions.AsSpan(0, count)), Upload(_slots.AsSpan(0, count)),
             Upload(_rowSequence.AsSpan(0, count)), Upload(_rowLength.AsSpan(0, count)), pageTable.Reshape(last - first + 1, maxPages));
         _activations.Take(_arena, count, save: false);
         _model.Decoder.ForwardPaged(step, longest, _pool.Keys, _pool.Values, _activations);
-        TokensComputed += count;
-        for (int s = first; s <= last; s++)
-            if (starts[s + 1] <= start + count) Rows.CopyBetween(_activations.Hidden, starts[s + 1] - 1 - start, _hidden, s);
     }
 
     private Tensor Upload(ReadOnlySpan<int> data)
@@ -170,22 +238,5 @@ public sealed class KvCache : IDisposable
         Tensor tensor = _arena.Take(DType.I32, data.Length, 1);
         _model.Device.Upload(data, tensor);
         return tensor;
-    }
-
-    /// <summary>Place of a new token; opens a page at its border and copies a page that others share before writing to it.</summary>
-    private int Slot(KvSequence sequence, int position)
-    {
-        int page = position / P;
-        if (page == sequence.Pages.Count)
-        {
-            sequence.Pages.Add(_pool.Acquire());
-        }
-        else if (_pool.IsShared(sequence.Pages[page]))
-        {
-            int shared = sequence.Pages[page];
-            sequence.Pages[page] = _pool.Copy(shared);
-            _pool.Release(shared);
-        }
-        return sequence.Pages[page] * P + position % P;
     }
 }

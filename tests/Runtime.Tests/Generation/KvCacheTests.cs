@@ -20,7 +20,7 @@ public sealed class KvCacheTests : IDisposable
         int[] ids = TinyModels.Prompt(1, 75);
         using var whole = new ForwardBackward(_model, ids, 0, ids.Length);
         float[] hidden = whole.Hidden.ToArray<float>();
-        using var cache = new KvCache(_model, maxTokensPerStep);
+        using var cache = new KvCache(_model, new KvOptions { TokensPerPass = maxTokensPerStep });
         KvSequence sequence = cache.Create();
         int done = 0;
         foreach (int count in (int[])[1, 14, 1, 1, 30, 28])
@@ -101,7 +101,7 @@ public sealed class KvCacheTests : IDisposable
     public void A_full_pool_says_so_and_works_on_once_pages_are_free()
     {
         // Room for a few pages: 2 (keys, values) × 2 layers × 2 heads × 4 channels × 16 tokens × 4 bytes = 2 KiB each.
-        using var cache = new KvCache(_model, maxBytes: 10 << 10);
+        using var cache = new KvCache(_model, new KvOptions { MaxBytes = 10 << 10 });
         var sequences = new List<KvSequence>();
         DeviceException error = Assert.Throws<DeviceException>(() =>
         {
@@ -117,7 +117,7 @@ public sealed class KvCacheTests : IDisposable
         Assert.Equal(0, cache.PagesInUse);
         KvSequence again = cache.Create();
         Assert.All(cache.Append([again], TinyModels.Prompt(1, 20), [0, 20]).ToArray<float>(), x => Assert.True(float.IsFinite(x)));
-        Assert.Contains("raise the limit", Assert.Throws<DeviceException>(() => new KvCache(_model, maxBytes: 100)).Message, StringComparison.Ordinal);
+        Assert.Contains("raise the limit", Assert.Throws<DeviceException>(() => new KvCache(_model, new KvOptions { MaxBytes = 100 })).Message, StringComparison.Ordinal);
     }
 
     public void Dispose() => _model.Dispose();

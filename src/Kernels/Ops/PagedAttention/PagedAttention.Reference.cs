@@ -6,10 +6,9 @@ namespace Bellman.Kernels.Ops.PagedAttention;
 internal static class PagedAttentionReference
 {
     public static void Forward(ReadOnlySpan<float> qkv, AttentionShape shape, ReadOnlySpan<int> rowSequence, ReadOnlySpan<int> rowLength,
-        ReadOnlySpan<int> pageTable, int maxPages, ReadOnlySpan<float> keys, ReadOnlySpan<float> values, Span<float> y)
+        ReadOnlySpan<int> pageTable, int maxPages, int pageTokens, ReadOnlySpan<float> keys, ReadOnlySpan<float> values, Span<float> y)
     {
-        const int P = PagedAttention.PageTokens;
-        int d = shape.HeadDimension, floats = PagedAttention.PageFloats(shape);
+        int d = shape.HeadDimension, floats = PagedAttention.PageFloats(shape, pageTokens);
         for (int i = 0; i < rowSequence.Length; i++)
             for (int h = 0; h < shape.Heads; h++)
             {
@@ -18,9 +17,9 @@ internal static class PagedAttentionReference
                 double max = double.NegativeInfinity, sum = 0;
                 for (int j = 0; j < length; j++)
                 {
-                    int page = pageTable[rowSequence[i] * maxPages + j / P];
+                    int page = pageTable[rowSequence[i] * maxPages + j / pageTokens];
                     for (int c = 0; c < d; c++)
-                        p[j] += (double)qkv[i * shape.Columns + h * d + c] * keys[page * floats + (kv * d + c) * P + j % P];
+                        p[j] += (double)qkv[i * shape.Columns + h * d + c] * keys[page * floats + (kv * d + c) * pageTokens + j % pageTokens];
                     p[j] /= Math.Sqrt(d);
                     max = Math.Max(max, p[j]);
                 }
@@ -29,7 +28,7 @@ internal static class PagedAttentionReference
                 {
                     double total = 0;
                     for (int j = 0; j < length; j++)
-                        total += p[j] * values[pageTable[rowSequence[i] * maxPages + j / P] * floats + (kv * P + j % P) * d + c];
+                        total += p[j] * values[pageTable[rowSequence[i] * maxPages + j / pageTokens] * floats + (kv * pageTokens + j % pageTokens) * d + c];
                     y[i * shape.OutputColumns + h * d + c] = (float)(total / sum);
                 }
             }

@@ -3,36 +3,39 @@ using Bellman.Kernels.Ops.Attention;
 namespace Bellman.Kernels.Ops.PagedAttention;
 
 /// <summary>
-/// Attention of new tokens to keys and values kept in fixed pages of <see cref="PageTokens"/> tokens. A sequence is a list
-/// of page numbers, so sequences that share a prefix share its pages. Each query row is computed on its own, in page order:
-/// its result does not depend on the batch, nor on how a prompt was cut into calls.
+/// Attention of new tokens to keys and values kept in fixed pages of P tokens. A sequence is a list of page numbers, so
+/// sequences that share a prefix share its pages, and rows of a batch that meet the same page read it together. Each query row
+/// is computed on its own, in blocks of <see cref="BlockTokens"/> tokens: its result depends to the last bit neither on the
+/// batch, nor on how a prompt was cut into calls, nor on the size of pages.
 /// </summary>
 public static class PagedAttention
 {
-    /// <summary>Tokens of a page.</summary>
-    public const int PageTokens = 16;
+    /// <summary>Tokens that are weighed at a time; P is a multiple.</summary>
+    public const int BlockTokens = 16;
 
     /// <summary>Floats that one page takes for the keys of one layer, and again for its values.</summary>
-    public static int PageFloats(AttentionShape shape) => shape.KeyValueHeads * shape.HeadDimension * PageTokens;
+    /// <param name="shape">Heads.</param>
+    /// <param name="pageTokens">P.</param>
+    public static int PageFloats(AttentionShape shape, int pageTokens = BlockTokens) => shape.KeyValueHeads * shape.HeadDimension * pageTokens;
 
     /// <summary>Writes the keys and values of new tokens into their pages.</summary>
     /// <param name="qkv">[n, (H+2K)·D], after the rotary embedding.</param>
     /// <param name="shape">Heads.</param>
-    /// <param name="slots">I32 [n, 1]: page number × <see cref="PageTokens"/> + place in the page.</param>
+    /// <param name="slots">I32 [n, 1]: page number × P + place in the page.</param>
     /// <param name="keys">[pages, K·D·P]: per head, D rows of P tokens.</param>
     /// <param name="values">[pages, K·P·D]: per head, P rows of D.</param>
     public static void Append(Tensor qkv, AttentionShape shape, Tensor slots, Tensor keys, Tensor values)
     {
-        Check("PagedAttention.Append", qkv, shape, keys, values);
+        int pageTokens = Check("PagedAttention.Append", qkv, shape, keys, values);
         ReadOnlySpan<int> slot = slots.AsSpan<int>();
         if (slot.Length != qkv.Rows) throw new ShapeException($"PagedAttention.Append: {qkv.Rows} tokens, {slot.Length} slots.");
         foreach (int s in slot)
-            if ((uint)s >= (uint)(keys.Rows * PageTokens)) throw new ShapeException($"PagedAttention.Append: slot {s} lies outside {keys.Rows} pages.");
+            if ((uint)s >= (uint)(keys.Rows * pageTokens)) throw new ShapeException($"PagedAttention.Append: slot {s} lies outside {keys.Rows} pages.");
         PagedAttentionCpu.Append(qkv, shape, slots, keys, values);
     }
 
     /// <summary>y = softmax(q·Kᵀ/√D)·V over the visible tokens of each row's sequence.</summary>
-    /// <param name="qkv">[n, (H+2K)·D]; only the queries are read.</param>
+    /// <param name="qkv">[n, (H+2K)·D]; only the queries are read. Rows with common pages run fastest as neighbours.</param>
     /// <param name="shape">Heads.</param>
     /// <param name="rowSequence">I32 [n, 1]: row of <paramref name="pageTable"/> that the token belongs to.</param>
     /// <param name="rowLength">I32 [n, 1]: visible tokens, the token itself included (its position + 1).</param>
@@ -42,26 +45,33 @@ public static class PagedAttention
     /// <param name="y">[n, H·D], overwritten.</param>
     public static void Forward(Tensor qkv, AttentionShape shape, Tensor rowSequence, Tensor rowLength, Tensor pageTable, Tensor keys, Tensor values, Tensor y)
     {
-        Check("PagedAttention.Forward", qkv, shape, keys, values);
+        int pageTokens = Check("PagedAttention.Forward", qkv, shape, keys, values);
         if (y.Rows != qkv.Rows || y.Columns != shape.OutputColumns) throw new ShapeException($"PagedAttention.Forward: expected an output of {qkv.Rows}×{shape.OutputColumns}, received {y}.");
         ReadOnlySpan<int> sequence = rowSequence.AsSpan<int>(), length = rowLength.AsSpan<int>(), table = pageTable.AsSpan<int>();
         if (sequence.Length != qkv.Rows || length.Length != qkv.Rows) throw new ShapeException($"PagedAttention.Forward: {qkv.Rows} tokens, {sequence.Length} sequence numbers, {length.Length} lengths.");
         for (int i = 0; i < sequence.Length; i++)
         {
-            int pages = (length[i] + PageTokens - 1) / PageTokens;
+            int pages = (length[i] + pageTokens - 1) / pageTokens;
             if ((uint)sequence[i] >= (uint)pageTable.Rows || length[i] < 1 || pages > pageTable.Columns)
                 throw new ShapeException($"PagedAttention.Forward: row {i} sees {length[i]} tokens of sequence {sequence[i]}; the page table is {pageTable}.");
+            // A later row of the same sequence has been checked as far as it reaches.
+            if (i + 1 < sequence.Length && sequence[i + 1] == sequence[i] && length[i + 1] >= length[i]) continue;
             foreach (int page in table.Slice(sequence[i] * pageTable.Columns, pages))
                 if ((uint)page >= (uint)keys.Rows) throw new ShapeException($"PagedAttention.Forward: page {page} of sequence {sequence[i]} lies outside {keys.Rows} pages.");
         }
         PagedAttentionCpu.Forward(qkv, shape, rowSequence, rowLength, pageTable, keys, values, y);
     }
 
-    private static void Check(string operation, Tensor qkv, AttentionShape shape, Tensor keys, Tensor values)
+    /// <summary>P of pages that fit <paramref name="shape"/>.</summary>
+    internal static int PageTokensOf(AttentionShape shape, Tensor keys) => keys.Columns / (shape.KeyValueHeads * shape.HeadDimension);
+
+    private static int Check(string operation, Tensor qkv, AttentionShape shape, Tensor keys, Tensor values)
     {
         shape.Check(operation, qkv);
-        if (keys.Columns != PageFloats(shape) || values.Columns != PageFloats(shape) || keys.Rows != values.Rows)
-            throw new ShapeException($"{operation}: expected pages of {PageFloats(shape)} floats, received keys {keys} and values {values}.");
+        int pageTokens = PageTokensOf(shape, keys);
+        if (pageTokens < BlockTokens || pageTokens % BlockTokens != 0 || keys.Columns != PageFloats(shape, pageTokens) || values.Columns != keys.Columns || keys.Rows != values.Rows)
+            throw new ShapeException($"{operation}: expected pages of {PageFloats(shape)} floats or a multiple, received keys {keys} and values {values}.");
         if (qkv.Device != Device.Cpu) throw new DeviceException($"{operation}: no implementation for device {qkv.Device.Name}.");
+        return pageTokens;
     }
 }
