@@ -23,13 +23,13 @@ internal sealed class HelpText(TextWriter output) : SynchronousCommandLineAction
     public void Write(Command command)
     {
         bool root = command is RootCommand;
-        string name = root ? Program.Name : $"{Program.Name} {command.Name}";
+        string name = root ? Program.Name : $"{Program.Name} {command.CallName()}";
         output.WriteLine($"{name} - {command.Description}");
         output.WriteLine();
-        output.WriteLine($"Usage: {name} {Usage(command, root)}");
-        if (root) Columns("Commands:", command.Subcommands.Where(x => !x.Hidden).Select(x => (x.Name, x.Description ?? "")));
+        output.WriteLine($"Usage: {name} {Usage(command)}");
+        if (command.Subcommands.Count > 0) Columns("Commands:", command.Subcommands.Where(x => !x.Hidden).Select(x => (x.Name, x.Description ?? "")));
         Columns("Arguments:", command.Arguments.Select(x => (x.Name, x.Description ?? "")));
-        IEnumerable<Option> options = root ? command.Options : command.Options.Concat(command.Parents.OfType<RootCommand>().SelectMany(x => x.Options).Where(x => x.Recursive));
+        IEnumerable<Option> options = root ? command.Options : command.Options.Concat(Ancestors(command).SelectMany(x => x.Options).Where(x => x.Recursive));
         Columns("Options:", options.Where(x => !x.Hidden).DistinctBy(x => x.Name).Select(x => (Label(x), x.Description ?? "")));
         if (command is not CliCommand described) return;
         if (described.Notes.Count > 0) output.WriteLine();
@@ -44,15 +44,17 @@ internal sealed class HelpText(TextWriter output) : SynchronousCommandLineAction
         }
     }
 
-    private static string Usage(Command command, bool root)
+    private static string Usage(Command command)
     {
-        if (root) return "COMMAND [options]";
+        if (command.Subcommands.Count > 0) return "COMMAND [options]";
         var parts = new List<string>();
         foreach (Argument argument in command.Arguments) parts.Add(argument.Arity.MinimumNumberOfValues > 0 ? argument.Name : $"[{argument.Name}]");
         parts.AddRange(command.Options.Where(x => x.Required).Select(Label));
         if (command.Options.Any(x => !x.Required)) parts.Add("[options]");
         return string.Join(' ', parts);
     }
+
+    private static IEnumerable<Command> Ancestors(Command command) => command.Parents.OfType<Command>().SelectMany(x => Ancestors(x).Prepend(x));
 
     private static string Label(Option option) => option.HelpName is { } value && option.Arity.MaximumNumberOfValues > 0 ? $"{option.Name} {value}" : option.Name;
 

@@ -14,7 +14,7 @@ internal static class UsageErrors
         if (parsed.Errors.Count == 0 || parsed.Action is System.CommandLine.Help.HelpAction or HelpText) return null;
         Command command = parsed.CommandResult.Command;
         if (parsed.UnmatchedTokens.FirstOrDefault() is { } token) return Unmatched(command, token);
-        if (command is RootCommand) return $"expected a command: {string.Join(", ", command.Subcommands.Where(x => !x.Hidden).Select(x => x.Name))}.";
+        if (command.Subcommands.Count > 0) return $"expected a command: {string.Join(", ", command.Subcommands.Where(x => !x.Hidden).Select(x => x.Name))}.";
         string[] missing = [.. command.Options.Where(x => x.Required && parsed.GetResult(x) is null or { Implicit: true }).Select(x => $"{x.Name} {x.HelpName}")];
         if (command.Arguments.FirstOrDefault(x => x.Arity.MinimumNumberOfValues > 0 && parsed.GetResult(x) is null or { Tokens.Count: 0 }) is { } argument)
             return $"expected a {argument.Name.ToLowerInvariant()}.";
@@ -35,7 +35,7 @@ internal static class UsageErrors
             string name = token.Split('=', 2)[0];
             return $"unknown option '{name}'{Near(name, command.Options.Where(x => !x.Hidden).Select(x => x.Name))}";
         }
-        if (command is RootCommand) return $"unknown command '{token}'{Near(token, command.Subcommands.Where(x => !x.Hidden).Select(x => x.Name))}";
+        if (command.Subcommands.Count > 0) return $"unknown command '{token}'{Near(token, command.Subcommands.Where(x => !x.Hidden).Select(x => x.Name))}";
         // A value that follows a switch or a second value: say which word is too many.
         return $"'{token}' is one word too many; put texts with blanks in quotes.";
     }

@@ -1,3 +1,4 @@
+using Bellman.Cli.Commands;
 using Bellman.Tests;
 using Xunit;
 
@@ -9,7 +10,7 @@ namespace Bellman.Cli.Tests;
 /// </summary>
 public sealed class HelpTests
 {
-    public static TheoryData<string> Commands => [.. Bellman.Cli.Commands.Root.Create(Silent()).Subcommands.Select(x => x.Name)];
+    public static TheoryData<string> Commands => [.. Root.Create(Silent()).Descendants().Select(x => x.CallName())];
 
     private static string Golden => Path.Combine(TestData.Repository, "tests", "Cli.Tests", "Golden");
 
@@ -18,11 +19,11 @@ public sealed class HelpTests
 
     [Theory]
     [MemberData(nameof(Commands))]
-    public void HelpOfACommandIsAsWritten(string command) => Same(command, CliRun.Of(command, "--help"));
+    public void HelpOfACommandIsAsWritten(string command) => Same(FileName(command), CliRun.Of([.. command.Split(' '), "--help"]));
 
     [Fact]
     public void EveryHelpFileBelongsToACommand() =>
-        Assert.Equal(["bellman", .. Bellman.Cli.Commands.Root.Create(Silent()).Subcommands.Select(x => x.Name).Order()], Directory.GetFiles(Golden, "*.txt").Select(x => Path.GetFileNameWithoutExtension(x)!).Order());
+        Assert.Equal(["bellman", .. Commands.Select(x => FileName(x.Data)).Order()], Directory.GetFiles(Golden, "*.txt").Select(x => Path.GetFileNameWithoutExtension(x)!).Order());
 
     [Fact]
     public void HelpIsShownEvenBesideMistakes()
@@ -35,7 +36,7 @@ public sealed class HelpTests
     public void LinesFitAScreen()
     {
         foreach (string command in Commands.Select(x => x.Data))
-            foreach (string line in CliRun.Of(command, "--help").Lines.TakeWhile(x => !x.StartsWith("Example", StringComparison.Ordinal)).Skip(2))
+            foreach (string line in CliRun.Of([.. command.Split(' '), "--help"]).Lines.TakeWhile(x => !x.StartsWith("Example", StringComparison.Ordinal)).Skip(2))
                 Assert.True(line.Length <= 110, $"{command}: {line}");
     }
 
@@ -48,6 +49,8 @@ public sealed class HelpTests
         Assert.True(File.Exists(path), $"{path} is missing; run once with BELLMAN_WRITE_HELP=1");
         Assert.Equal(File.ReadAllText(path), run.Output);
     }
+
+    private static string FileName(string command) => command.Replace(' ', '-');
 
     private static Terminal Silent() => new(TextReader.Null, TextWriter.Null, TextWriter.Null, false, false, default);
 }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Text;
 using System.Text.RegularExpressions;
+using Bellman.Cli.Commands;
 using Bellman.Tests;
 using Xunit;
 
@@ -21,7 +22,7 @@ public sealed partial class ReadmeTests(TinyModel model) : IClassFixture<TinyMod
     public void EveryCommandLineInTheDocumentsIsUnderstood()
     {
         int found = 0;
-        RootCommand root = Bellman.Cli.Commands.Root.Create(new Terminal(TextReader.Null, TextWriter.Null, TextWriter.Null, false, false, default));
+        RootCommand root = Root.Create(new Terminal(TextReader.Null, TextWriter.Null, TextWriter.Null, false, false, default));
         foreach (string document in Documents)
         {
             foreach (string line in CommandLines(File.ReadAllText(document)))
@@ -37,14 +38,14 @@ public sealed partial class ReadmeTests(TinyModel model) : IClassFixture<TinyMod
     [Fact]
     public void EveryExampleOfTheHelpIsUnderstood()
     {
-        RootCommand root = Bellman.Cli.Commands.Root.Create(new Terminal(TextReader.Null, TextWriter.Null, TextWriter.Null, false, false, default));
-        foreach (Bellman.Cli.Commands.CliCommand command in root.Subcommands.Cast<Bellman.Cli.Commands.CliCommand>())
+        RootCommand root = Root.Create(new Terminal(TextReader.Null, TextWriter.Null, TextWriter.Null, false, false, default));
+        foreach (CliCommand command in root.Descendants().OfType<CliCommand>())
         {
             Assert.NotEmpty(command.Examples);
             foreach ((string line, _) in command.Examples)
             {
                 string words = line[(line.IndexOf("bellman ", StringComparison.Ordinal) + 8)..];
-                Assert.StartsWith(command.Name, words, StringComparison.Ordinal);
+                Assert.StartsWith(command.CallName(), words, StringComparison.Ordinal);
                 Assert.True(UsageErrors.Find(root.Parse(Words(words))) is null, line);
             }
         }
@@ -53,8 +54,8 @@ public sealed partial class ReadmeTests(TinyModel model) : IClassFixture<TinyMod
     [Fact]
     public void EveryCommandHasItsRowInTheReadme()
     {
-        foreach (Command command in Bellman.Cli.Commands.Root.Create(new Terminal(TextReader.Null, TextWriter.Null, TextWriter.Null, false, false, default)).Subcommands)
-            Assert.Contains($"| `{command.Name}` |", Readme, StringComparison.Ordinal);
+        foreach (CliCommand command in Root.Create(new Terminal(TextReader.Null, TextWriter.Null, TextWriter.Null, false, false, default)).Descendants().OfType<CliCommand>())
+            Assert.Contains($"| `{command.CallName()}` |", Readme, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -14,9 +14,12 @@ internal sealed class PromptOpts
     public void AddTo(Command command) => command.Add(Template, Chat);
 
     /// <summary>The template with its line breaks.</summary>
-    public string Text(ParseResult parsed)
+    public string Text(ParseResult parsed) => Text(parsed.GetValue(Template));
+
+    /// <summary>A template as it was typed, with its line breaks; a template without place for the prompt is refused.</summary>
+    public static string Text(string? typed)
     {
-        string template = parsed.GetValue(Template) ?? "{prompt}";
+        string template = typed ?? "{prompt}";
         if (!template.Contains("{prompt}", StringComparison.Ordinal)) throw new UsageException($"--prompt-template: expected {{prompt}} in it, received '{template}'.");
         return template.Replace("\\n", "\n", StringComparison.Ordinal);
     }

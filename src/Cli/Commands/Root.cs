@@ -20,7 +20,10 @@ internal static class Root
         root.Add(EvalCommand.Create(terminal));
         root.Add(GenerateCommand.Create(terminal));
         root.Add(ScoreCommand.Create(terminal));
+        root.Add(new CommandGroup("value", "looks into value models", ValueEvalCommand.Create(terminal)));
         root.Add(TokenizeCommand.Create(terminal));
+        root.Add(new CommandGroup("tokenizer", "makes tokenizers", TokenizerTrainCommand.Create(terminal)));
+        root.Add(InitCommand.Create(terminal));
         root.Add(InspectCommand.Create(terminal));
         root.Add(BenchCommand.Create(terminal));
         root.Add(DoctorCommand.Create(terminal));

@@ -33,8 +33,7 @@ internal static class ScoreCommand
         command.Add(model, input, output, reference, value, template);
         command.SetAction(parsed =>
         {
-            string text = (parsed.GetValue(template) ?? "{prompt}").Replace("\\n", "\n", StringComparison.Ordinal);
-            if (!text.Contains("{prompt}", StringComparison.Ordinal)) throw new UsageException($"--prompt-template: expected {{prompt}} in it, received '{text}'.");
+            string text = PromptOpts.Text(parsed.GetValue(template));
             using ModelFolder policy = ModelFolder.Load(parsed.GetValue(model)!);
             using LanguageModel? second = parsed.GetValue(reference) is { } folder ? policy.LoadReference(folder) : null;
             using ValueModel? critic = parsed.GetValue(value) is { } home ? policy.LoadValue(home) : null;

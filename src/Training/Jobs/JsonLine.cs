@@ -54,6 +54,40 @@ public sealed class JsonLine
     /// <summary>A text field, or null where it is absent.</summary>
     public string? OptionalText(string name) => Has(name) ? Text(name) : null;
 
+    /// <summary>Every text field's content, in the order of the fields.</summary>
+    /// <exception cref="DataException">A text holds half a surrogate pair.</exception>
+    public IEnumerable<string> AllTexts()
+    {
+        foreach (JsonProperty field in Fields)
+            if (field.Value.ValueKind == JsonValueKind.String) yield return Text(field.Name);
+    }
+
+    /// <summary>A list of texts.</summary>
+    /// <exception cref="DataException">The field is missing or no list of texts.</exception>
+    public string[] Texts(string name)
+    {
+        JsonElement value = Field(name);
+        if (value.ValueKind != JsonValueKind.Array) throw Error($"field '{name}': expected a list of texts, received {Kind(value)}.");
+        var texts = new string[value.GetArrayLength()];
+        int at = 0;
+        foreach (JsonElement entry in value.EnumerateArray())
+        {
+            if (entry.ValueKind != JsonValueKind.String) throw Error($"field '{name}', entry {at + 1}: expected a text, received {Kind(entry)}.");
+            texts[at++] = entry.GetString()!;
+        }
+        return texts;
+    }
+
+    /// <summary>A number, or true and false for 1 and 0.</summary>
+    /// <exception cref="DataException">The field is missing or neither.</exception>
+    public float Real(string name)
+    {
+        JsonElement value = Field(name);
+        if (value.ValueKind is JsonValueKind.True or JsonValueKind.False) return value.GetBoolean() ? 1 : 0;
+        return value.ValueKind == JsonValueKind.Number && float.IsFinite((float)value.GetDouble()) ? (float)value.GetDouble()
+            : throw Error($"field '{name}': expected a finite number, true or false, received {Kind(value)}.");
+    }
+
     /// <summary>A field that is true or false; <paramref name="fallback"/> where it is absent.</summary>
     public bool Flag(string name, bool fallback)
     {

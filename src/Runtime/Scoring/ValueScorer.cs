@@ -1,0 +1,96 @@
+using Bellman.Kernels;
+using Bellman.Runtime.Models;
+
+namespace Bellman.Runtime.Scoring;
+
+/// <summary>V at every position of given sequences, without a policy. Sequences are packed into common forwards. Not thread-safe.</summary>
+public sealed class ValueScorer : IDisposable
+{
+    private readonly ValueModel _value;
+    private readonly int _maxTokens;
+    private readonly DecoderActivations _activations;
+    private TokenBatch? _batch;
+    private Arena? _arena;
+
+    /// <summary>A scorer over a model that the caller disposes.</summary>
+    /// <param name="value">V.</param>
+    /// <param name="maxTokens">Tokens of one forward; a longer sequence gets a forward of its own.</param>
+    public ValueScorer(ValueModel value, int maxTokens = 2048)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(maxTokens, 1);
+        (_value, _maxTokens) = (value, maxTokens);
+        _activations = new DecoderActivations(value.Config);
+    }
+
+    /// <summary>V(tokens 0..t) for every t of every sequence, in their order.</summary>
+    /// <param name="sequences">Token ids, each at least one and at most the model's positions.</param>
+    /// <param name="progress">Told the number of sequences done after each forward.</param>
+    /// <param name="cancellation">Stops between forwards.</param>
+    /// <exception cref="BellmanException">A sequence is empty, too long for the model, or holds an id outside the vocabulary.</exception>
+    public float[][] Score(IReadOnlyList<int[]> sequences, Action<int>? progress = null, CancellationToken cancellation = default)
+    {
+        for (int i = 0; i < sequences.Count; i++) Check(sequences[i], i);
+        var scores = new float[sequences.Count][];
+        for (int first = 0; first < sequences.Count;)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            int end = first, tokens = 0;
+            while (end < sequences.Count && (end == first || tokens + sequences[end].Length <= _maxTokens)) tokens += sequences[end++].Length;
+            Forward(sequences, first, end, tokens, scores);
+            first = end;
+            progress?.Invoke(first);
+        }
+        return scores;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _batch?.Dispose();
+        _arena?.Dispose();
+    }
+
+    private void Check(int[] ids, int index)
+    {
+        if (ids.Length == 0) throw new BellmanException($"Scoring values: sequence {index} has no tokens; expected at least one.");
+        if (ids.Length > _value.Config.MaxPositions) throw new BellmanException($"Scoring values: sequence {index} has {ids.Length} tokens, the model takes at most {_value.Config.MaxPositions}; shorten it.");
+        foreach (int id in ids)
+            if ((uint)id >= (uint)_value.Config.VocabularySize) throw new BellmanException($"Scoring values: sequence {index} holds token {id}, the vocabulary has {_value.Config.VocabularySize}; use the model's own tokenizer.");
+    }
+
+    private void Forward(IReadOnlyList<int[]> sequences, int first, int end, int tokens, float[][] scores)
+    {
+        int count = end - first;
+        Reserve(tokens, count);
+        var ids = new int[tokens];
+        var starts = new int[count + 1];
+        for (int s = 0; s < count; s++)
+        {
+            sequences[first + s].CopyTo(ids, starts[s]);
+            starts[s + 1] = starts[s] + sequences[first + s].Length;
+        }
+        _batch!.Set(ids, starts);
+        _arena!.Reset();
+        _activations.Take(_arena, tokens, save: false);
+        Tensor values = _arena.Take(tokens, 1);
+        _value.Decoder.Forward(_batch, _activations, _arena);
+        _value.Values(_activations.Hidden, values);
+        var all = new float[tokens];
+        _value.Device.Download<float>(values, all);
+        for (int s = 0; s < count; s++) scores[first + s] = all[starts[s]..starts[s + 1]];
+    }
+
+    /// <summary>Memory for a forward; grows with the longest sequence and stays.</summary>
+    private void Reserve(int tokens, int sequences)
+    {
+        if (_batch is not null && tokens <= _batch.MaxTokens && sequences <= _batch.MaxSequences) return;
+        tokens = Math.Max(tokens, _batch?.MaxTokens ?? 0);
+        sequences = Math.Max(sequences, _batch?.MaxSequences ?? 0);
+        Dispose();
+        using Arena measure = Arena.Measure(_value.Device);
+        _activations.Take(measure, tokens, save: false);
+        measure.Take(tokens, 1);
+        _arena = new Arena(_value.Device, measure.Peak + DecoderActivations.ScratchBytes(_value.Config, tokens, sequences));
+        _batch = new TokenBatch(_value.Device, tokens, sequences);
+    }
+}
