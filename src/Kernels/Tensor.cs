@@ -94,6 +94,9 @@ public readonly struct Tensor
     /// <summary>Shape and element type, such as "F32 3×4".</summary>
     public override string ToString() => IsEmpty ? "empty" : $"{Type} {Rows}×{Columns}";
 
+    /// <summary>Address of the first element in the device's address space; 0 for an empty tensor.</summary>
+    internal long Address => _storage is null ? 0 : _storage.Address + _offset;
+
     /// <summary>Address of the first element of a CPU tensor. The caller keeps the tensor's owner alive.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal unsafe T* Pointer<T>() where T : unmanaged

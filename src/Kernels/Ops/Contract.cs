@@ -18,6 +18,10 @@ internal static class Contract
     public static void Is(Tensor tensor, Device device, string op, string name, int rows, int columns) =>
         Is(tensor, device, op, name, DType.F32, rows, columns);
 
+    /// <summary>Refuses a tensor that has another shape, or not the device's type of weights and activations, or that lives on another device.</summary>
+    public static void IsActivation(Tensor tensor, Device device, string op, string name, int rows, int columns) =>
+        Is(tensor, device, op, name, device.ActivationType, rows, columns);
+
     /// <summary>Refuses a first argument that was not given, and says on which device the op runs.</summary>
     public static Device DeviceOf(Tensor first, string op, string name) =>
         first.IsEmpty ? throw new ShapeException($"{op}: {name} is an empty tensor.") : first.Device;

@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Cuda;
 
 namespace Bellman.Kernels.Ops.AdamW;
 
@@ -8,7 +9,8 @@ namespace Bellman.Kernels.Ops.AdamW;
 /// <param name="FirstMoment">m, updated; zero before the first step.</param>
 /// <param name="SecondMoment">v, updated; zero before the first step.</param>
 /// <param name="Decay">Whether weight decay applies (not to biases and norm weights).</param>
-public readonly record struct AdamWTensor(Tensor Parameter, Tensor Gradient, Tensor FirstMoment, Tensor SecondMoment, bool Decay);
+/// <param name="Rounded">On a card, the bfloat16 weights that the model computes with, overwritten with p; empty where there are none.</param>
+public readonly record struct AdamWTensor(Tensor Parameter, Tensor Gradient, Tensor FirstMoment, Tensor SecondMoment, bool Decay, Tensor Rounded = default);
 
 /// <summary>Settings of one AdamW step. In double, because 1 − β₂ loses five digits when β₂ is rounded to float first.</summary>
 /// <param name="LearningRate">η.</param>
@@ -46,10 +48,13 @@ public static class AdamW
             Contract.Is(tensor.Gradient, device, Op, "its gradient", rows, columns);
             Contract.Is(tensor.FirstMoment, device, Op, "its first moment", rows, columns);
             Contract.Is(tensor.SecondMoment, device, Op, "its second moment", rows, columns);
+            if (!tensor.Rounded.IsEmpty) Contract.Is(tensor.Rounded, device, Op, "its rounded copy", DType.BF16, rows, columns);
+            if (!tensor.Rounded.IsEmpty && device is CpuDevice) throw new DeviceException($"{Op}: a rounded copy belongs to a card; on {device.Name} the parameters themselves are computed with.");
         }
         switch (device)
         {
             case CpuDevice: AdamWCpu.Step(tensors, settings, step, gradientScale); break;
+            case KernelDevice kernels: AdamWCuda.Step(kernels, tensors, settings, step, gradientScale); break;
             default: throw Contract.NoKernel(Op, device);
         }
     }

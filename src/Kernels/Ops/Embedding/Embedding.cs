@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Cuda;
 
 namespace Bellman.Kernels.Ops.Embedding;
 
@@ -20,10 +21,11 @@ public static class Embedding
         Device device = Contract.DeviceOf(table, Op, "table");
         Contract.Is(table, device, Op, "table", table.Type == DType.BF16 ? DType.BF16 : DType.F32, table.Rows, table.Columns);
         Contract.Is(ids, device, Op, "ids", DType.I32, ids.Rows, 1);
-        Contract.Is(y, device, Op, "y", ids.Rows, table.Columns);
+        Contract.IsActivation(y, device, Op, "y", ids.Rows, table.Columns);
         switch (device)
         {
             case CpuDevice: EmbeddingCpu.Forward(ids, table, scale, y); break;
+            case KernelDevice kernels: EmbeddingCuda.Forward(kernels, ids, table, scale, y); break;
             default: throw Contract.NoKernel(Op, device);
         }
     }
@@ -41,10 +43,11 @@ public static class Embedding
         Device device = Contract.DeviceOf(dTable, Op, "dTable");
         Contract.Is(dTable, device, Op, "dTable", dTable.Rows, dTable.Columns);
         Contract.Is(ids, device, Op, "ids", DType.I32, ids.Rows, 1);
-        Contract.Is(dy, device, Op, "dy", ids.Rows, dTable.Columns);
+        Contract.IsActivation(dy, device, Op, "dy", ids.Rows, dTable.Columns);
         switch (device)
         {
             case CpuDevice: EmbeddingCpu.Backward(dy, ids, scale, dTable); break;
+            case KernelDevice kernels: EmbeddingCuda.Backward(kernels, dy, ids, scale, dTable); break;
             default: throw Contract.NoKernel(Op, device);
         }
     }

@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Cuda;
 
 namespace Bellman.Kernels.Ops.GradientNorm;
 
@@ -18,6 +19,7 @@ public static class GradientNorm
         return device switch
         {
             CpuDevice => GradientNormCpu.Norm(gradients),
+            KernelDevice kernels => GradientNormCuda.Norm(kernels, gradients),
             _ => throw Contract.NoKernel(Op, device),
         };
     }

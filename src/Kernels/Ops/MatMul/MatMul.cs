@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cpu.Gemm;
+using Bellman.Kernels.Cuda;
 
 namespace Bellman.Kernels.Ops.MatMul;
 
@@ -19,6 +20,13 @@ public static class MatMul
         Require(x.Columns == weight.Inputs && y.Rows == x.Rows && y.Columns == weight.Outputs, "Forward", x, weight, y);
         if (!bias.IsEmpty && (bias.Rows != 1 || bias.Columns != weight.Outputs))
             throw new ShapeException($"MatMul.Forward: expected a bias of 1×{weight.Outputs}, received {bias}.");
+        if (x.Device is KernelDevice device)
+        {
+            Contract.IsActivation(x, device, "MatMul.Forward", "x", x.Rows, x.Columns);
+            if (!bias.IsEmpty) Contract.IsActivation(bias, device, "MatMul.Forward", "bias", 1, weight.Outputs);
+            MatMulCuda.Forward(device, x, weight.Weight, bias, y);
+            return;
+        }
         OnCpu(x);
         if (x.Rows > 0) MatMulCpu.Multiply(x, weight.ForwardPanels(), weight.Inputs, bias, y, add: false);
     }
@@ -31,6 +39,12 @@ public static class MatMul
     public static void BackwardInput(Tensor dy, PackedWeight weight, Tensor dx, bool add)
     {
         Require(dy.Columns == weight.Outputs && dx.Rows == dy.Rows && dx.Columns == weight.Inputs, "BackwardInput", dy, weight, dx);
+        if (dy.Device is KernelDevice device)
+        {
+            Contract.IsActivation(dy, device, "MatMul.BackwardInput", "dy", dy.Rows, dy.Columns);
+            MatMulCuda.BackwardInput(device, dy, weight.Weight, dx, add);
+            return;
+        }
         OnCpu(dy);
         if (dy.Rows > 0) MatMulCpu.Multiply(dy, weight.BackwardPanels(), weight.Outputs, default, dx, add);
     }
@@ -47,6 +61,14 @@ public static class MatMul
             throw new ShapeException($"MatMul.BackwardWeight: dy {dy}, x {x} and dW {dWeight} do not fit; expected [M,N], [M,K], [N,K].");
         if (!dBias.IsEmpty && dBias.Length != dy.Columns)
             throw new ShapeException($"MatMul.BackwardWeight: expected a bias gradient of 1×{dy.Columns}, received {dBias}.");
+        if (dy.Device is KernelDevice device)
+        {
+            Contract.IsActivation(dy, device, "MatMul.BackwardWeight", "dy", dy.Rows, dy.Columns);
+            Contract.IsActivation(x, device, "MatMul.BackwardWeight", "x", x.Rows, x.Columns);
+            Contract.Is(dWeight, device, "MatMul.BackwardWeight", "dWeight", dy.Columns, x.Columns);
+            if (dy.Rows > 0) MatMulCuda.BackwardWeight(device, dy, x, dWeight, dBias);
+            return;
+        }
         OnCpu(dy);
         if (dy.Rows == 0) return;
         long mark = scratch.Mark();

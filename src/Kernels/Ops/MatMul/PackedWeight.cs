@@ -17,10 +17,10 @@ public sealed class PackedWeight : IDisposable
     private Storage? _forwardStorage;
     private Storage? _backwardStorage;
 
-    /// <summary>Packs <paramref name="weight"/> [N, K] (F32) lazily, at its first use.</summary>
+    /// <summary>Packs <paramref name="weight"/> [N, K], of the device's type of weights, lazily, at its first use.</summary>
     public PackedWeight(Tensor weight)
     {
-        if (weight.Type != DType.F32) throw new ShapeException($"PackedWeight: expected F32 weights, received {weight}.");
+        if (weight.Type != weight.Device.ActivationType) throw new ShapeException($"PackedWeight: expected {weight.Device.ActivationType} weights on {weight.Device.Name}, received {weight}.");
         _weight = weight;
     }
 

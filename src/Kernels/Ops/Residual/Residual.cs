@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Cuda;
 
 namespace Bellman.Kernels.Ops.Residual;
 
@@ -27,12 +28,13 @@ public static class Residual
     {
         const string Op = "Residual.Combine";
         Device device = Contract.DeviceOf(x, Op, "x");
-        Contract.Is(x, device, Op, "x", x.Rows, x.Columns);
-        Contract.Is(y, device, Op, "y", x.Rows, x.Columns);
-        Contract.Is(result, device, Op, "result", x.Rows, x.Columns);
+        Contract.IsActivation(x, device, Op, "x", x.Rows, x.Columns);
+        Contract.IsActivation(y, device, Op, "y", x.Rows, x.Columns);
+        Contract.IsActivation(result, device, Op, "result", x.Rows, x.Columns);
         switch (device)
         {
             case CpuDevice: ResidualCpu.Combine(x, y, scale, result); break;
+            case KernelDevice kernels: ResidualCuda.Combine(kernels, x, y, scale, result); break;
             default: throw Contract.NoKernel(Op, device);
         }
     }

@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Cuda;
 
 namespace Bellman.Kernels.Ops.RmsNorm;
 
@@ -20,13 +21,14 @@ public static class RmsNorm
     {
         const string Op = "RmsNorm.Forward";
         Device device = Contract.DeviceOf(x, Op, "x");
-        Contract.Is(x, device, Op, "x", x.Rows, x.Columns);
-        Contract.Is(weight, device, Op, "weight", 1, x.Columns);
-        Contract.Is(y, device, Op, "y", x.Rows, x.Columns);
+        Contract.IsActivation(x, device, Op, "x", x.Rows, x.Columns);
+        Contract.IsActivation(weight, device, Op, "weight", 1, x.Columns);
+        Contract.IsActivation(y, device, Op, "y", x.Rows, x.Columns);
         Contract.Is(rstd, device, Op, "rstd", x.Rows, 1);
         switch (device)
         {
             case CpuDevice: RmsNormCpu.Forward(x, weight, epsilon, y, rstd); break;
+            case KernelDevice kernels: RmsNormCuda.Forward(kernels, x, weight, epsilon, y, rstd); break;
             default: throw Contract.NoKernel(Op, device);
         }
     }
@@ -46,15 +48,16 @@ public static class RmsNorm
     {
         const string Op = "RmsNorm.Backward";
         Device device = Contract.DeviceOf(x, Op, "x");
-        Contract.Is(x, device, Op, "x", x.Rows, x.Columns);
-        Contract.Is(dy, device, Op, "dy", x.Rows, x.Columns);
-        Contract.Is(weight, device, Op, "weight", 1, x.Columns);
+        Contract.IsActivation(x, device, Op, "x", x.Rows, x.Columns);
+        Contract.IsActivation(dy, device, Op, "dy", x.Rows, x.Columns);
+        Contract.IsActivation(weight, device, Op, "weight", 1, x.Columns);
         Contract.Is(rstd, device, Op, "rstd", x.Rows, 1);
-        Contract.Is(dx, device, Op, "dx", x.Rows, x.Columns);
+        Contract.IsActivation(dx, device, Op, "dx", x.Rows, x.Columns);
         if (!dWeight.IsEmpty) Contract.Is(dWeight, device, Op, "dWeight", 1, x.Columns);
         switch (device)
         {
             case CpuDevice: RmsNormCpu.Backward(dy, x, weight, rstd, dx, dWeight); break;
+            case KernelDevice kernels: RmsNormCuda.Backward(kernels, dy, x, weight, rstd, dx, dWeight); break;
             default: throw Contract.NoKernel(Op, device);
         }
     }

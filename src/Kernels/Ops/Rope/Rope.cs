@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Cuda;
 
 namespace Bellman.Kernels.Ops.Rope;
 
@@ -36,7 +37,7 @@ public static class Rope
     private static void Rotate(string op, Tensor qkv, int heads, int dimension, Tensor positions, Tensor cos, Tensor sin, float direction)
     {
         Device device = Contract.DeviceOf(qkv, op, "qkv");
-        Contract.Is(qkv, device, op, "qkv", qkv.Rows, qkv.Columns);
+        Contract.IsActivation(qkv, device, op, "qkv", qkv.Rows, qkv.Columns);
         if (heads < 0 || dimension <= 0 || dimension % 2 != 0 || (long)heads * dimension > qkv.Columns)
             throw new ShapeException($"{op}: {heads} heads of dimension {dimension} (which must be even) do not fit {qkv.Columns} columns.");
         Contract.Is(positions, device, op, "positions", DType.I32, qkv.Rows, 1);
@@ -45,6 +46,7 @@ public static class Rope
         switch (device)
         {
             case CpuDevice: RopeCpu.Rotate(op, qkv, heads, dimension, positions, cos, sin, direction); break;
+            case KernelDevice kernels: RopeCuda.Rotate(kernels, qkv, heads, dimension, positions, cos, sin, direction); break;
             default: throw Contract.NoKernel(op, device);
         }
     }

@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Cuda;
 
 namespace Bellman.Kernels.Ops.SwiGlu;
 
@@ -18,11 +19,12 @@ public static class SwiGlu
     {
         const string Op = "SwiGlu.Forward";
         Device device = Contract.DeviceOf(y, Op, "y");
-        Contract.Is(y, device, Op, "y", y.Rows, y.Columns);
-        Contract.Is(gateUp, device, Op, "gateUp", y.Rows, 2 * y.Columns);
+        Contract.IsActivation(y, device, Op, "y", y.Rows, y.Columns);
+        Contract.IsActivation(gateUp, device, Op, "gateUp", y.Rows, 2 * y.Columns);
         switch (device)
         {
             case CpuDevice: SwiGluCpu.Forward(gateUp, y); break;
+            case KernelDevice kernels: SwiGluCuda.Forward(kernels, gateUp, y); break;
             default: throw Contract.NoKernel(Op, device);
         }
     }
@@ -37,12 +39,13 @@ public static class SwiGlu
     {
         const string Op = "SwiGlu.Backward";
         Device device = Contract.DeviceOf(dy, Op, "dy");
-        Contract.Is(dy, device, Op, "dy", dy.Rows, dy.Columns);
-        Contract.Is(gateUp, device, Op, "gateUp", dy.Rows, 2 * dy.Columns);
-        Contract.Is(dGateUp, device, Op, "dGateUp", dy.Rows, 2 * dy.Columns);
+        Contract.IsActivation(dy, device, Op, "dy", dy.Rows, dy.Columns);
+        Contract.IsActivation(gateUp, device, Op, "gateUp", dy.Rows, 2 * dy.Columns);
+        Contract.IsActivation(dGateUp, device, Op, "dGateUp", dy.Rows, 2 * dy.Columns);
         switch (device)
         {
             case CpuDevice: SwiGluCpu.Backward(dy, gateUp, dGateUp); break;
+            case KernelDevice kernels: SwiGluCuda.Backward(kernels, dy, gateUp, dGateUp); break;
             default: throw Contract.NoKernel(Op, device);
         }
     }

@@ -1,0 +1,89 @@
+using Bellman.Kernels.Cuda.Ptx;
+using Bellman.Kernels.Cuda.Staging;
+
+namespace Bellman.Kernels.Cuda;
+
+/// <summary>Blocks of a launch along three axes.</summary>
+internal readonly record struct Grid(int X, int Y = 1, int Z = 1)
+{
+    /// <summary>Blocks in all.</summary>
+    public long Blocks => (long)X * Y * Z;
+}
+
+/// <summary>One argument of a launch: a tensor, whose address is passed, or a number.</summary>
+internal readonly struct KernelArgument
+{
+    private KernelArgument(RegisterType type, ulong bits, Tensor tensor) => (Type, Bits, Tensor) = (type, bits, tensor);
+
+    public RegisterType Type { get; }
+
+    /// <summary>The number's bits.</summary>
+    public ulong Bits { get; }
+
+    /// <summary>The tensor; empty for numbers and for null pointers.</summary>
+    public Tensor Tensor { get; }
+
+    public static implicit operator KernelArgument(Tensor tensor) => new(RegisterType.B64, 0, tensor);
+
+    public static implicit operator KernelArgument(float number) => new(RegisterType.F32, BitConverter.SingleToUInt32Bits(number), default);
+
+    public static implicit operator KernelArgument(double number) => new(RegisterType.F64, BitConverter.DoubleToUInt64Bits(number), default);
+
+    public static implicit operator KernelArgument(int number) => new(RegisterType.B32, (uint)number, default);
+
+    /// <summary>Returns null, or why this cannot be passed for a parameter.</summary>
+    public string? Misfit(KernelParameter parameter)
+    {
+        if (Type != parameter.Type) return $"argument {parameter.Name} is {Type}, the kernel declares {parameter.Type}";
+        if (parameter.Element is DType element && !Tensor.IsEmpty && Tensor.Type != element)
+            return $"argument {parameter.Name} is {Tensor.Type}, the kernel was staged for {element}";
+        return null;
+    }
+}
+
+/// <summary>A device that runs staged kernels: a card, or the simulator in tests. Ops stage and launch without knowing which.</summary>
+internal abstract class KernelDevice : Device
+{
+    private const int MostTables = 64;
+    private readonly Dictionary<int, (long[] Content, Tensor Table)> _tables = [];
+    private readonly Dictionary<string, Tensor> _scratch = [];
+
+    private protected KernelDevice() { }
+
+    public sealed override DType ActivationType => DType.BF16;
+
+    /// <summary>Starts a kernel; launches run in the order in which they are given. An empty grid does nothing.</summary>
+    public abstract void Launch(Kernel kernel, Grid grid, ReadOnlySpan<KernelArgument> arguments);
+
+    /// <summary>
+    /// A table of numbers (addresses, lengths) in device memory. A table that was asked for before is not copied again: the
+    /// same tensors are updated step after step.
+    /// </summary>
+    public Tensor Table(ReadOnlySpan<long> content)
+    {
+        var hash = new HashCode();
+        hash.AddBytes(System.Runtime.InteropServices.MemoryMarshal.AsBytes(content));
+        int key = hash.ToHashCode();
+        if (_tables.TryGetValue(key, out (long[] Content, Tensor Table) known))
+        {
+            if (content.SequenceEqual(known.Content)) return known.Table;
+            known.Table.Free();
+        }
+        else if (_tables.Count == MostTables)
+        {
+            foreach ((_, Tensor old) in _tables.Values) old.Free();
+            _tables.Clear();
+        }
+        Tensor table = Create(System.Runtime.InteropServices.MemoryMarshal.Cast<long, int>(content), 1, 2 * content.Length);
+        _tables[key] = (content.ToArray(), table);
+        return table;
+    }
+
+    /// <summary>Memory for one launch after another, at least this large, kept under a name. What it holds is undefined.</summary>
+    public Tensor Scratch(string name, long bytes)
+    {
+        if (_scratch.TryGetValue(name, out Tensor scratch) && scratch.Bytes >= bytes) return scratch;
+        scratch.Free();
+        return _scratch[name] = Create(DType.I32, 1, checked((int)((bytes + 255) / 256 * 64)));
+    }
+}

@@ -1,0 +1,52 @@
+using System.Runtime.InteropServices;
+
+namespace Bellman.Kernels.Cuda.Simulator;
+
+/// <summary>Where a warp stands.</summary>
+internal enum WarpState
+{
+    Ready,
+    AtBarrier,
+    Finished,
+}
+
+/// <summary>An asynchronous copy under way.</summary>
+internal readonly record struct PendingCopy(int Lane, int Shared, long Source, int Bytes, int Group);
+
+/// <summary>One warp's registers and place in the program. A register is a row of 32 elements; predicates are one word.</summary>
+internal sealed unsafe class SimulatedWarp : IDisposable
+{
+    public readonly int Number;
+    public readonly byte* Rows;
+
+    /// <summary>Lanes in which each register was set.</summary>
+    public readonly uint[] Set;
+
+    /// <summary>Masks of the open control flow; two words a level.</summary>
+    public readonly uint[] Masks = new uint[256];
+
+    public readonly List<PendingCopy> Copies = [];
+    public readonly int[] Groups = new int[32];
+    public int Depth, Counter;
+    public uint Mask;
+    public WarpState State;
+    public long Executed;
+
+    public SimulatedWarp(int number, int rowBytes, int registers)
+    {
+        Number = number;
+        Rows = (byte*)NativeMemory.AlignedAlloc((nuint)Math.Max(64, rowBytes), 64);
+        Set = new uint[registers];
+    }
+
+    /// <summary>Begins a block: constants stay, everything else is unset.</summary>
+    public void Reset(ReadOnlySpan<uint> constants)
+    {
+        constants.CopyTo(Set);
+        Copies.Clear();
+        Array.Clear(Groups);
+        (Depth, Counter, Mask, State, Executed) = (0, 0, uint.MaxValue, WarpState.Ready, 0);
+    }
+
+    public void Dispose() => NativeMemory.AlignedFree(Rows);
+}

@@ -1,0 +1,103 @@
+using Bellman.Kernels.Cuda.Ptx;
+using Bellman.Kernels.Cuda.Staging;
+
+namespace Bellman.Kernels.Cuda.Simulator;
+
+/// <summary>What one instruction of a launch asked of memory.</summary>
+internal readonly record struct AccessReport(SourceLine Line, Form Form, AccessCounts Counts)
+{
+    /// <summary>Units taken per unit needed: 1 is coalesced, or free of bank conflicts.</summary>
+    public double Excess => Counts.Ideal == 0 ? 1 : (double)Counts.Units / Counts.Ideal;
+}
+
+/// <summary>What a launch did.</summary>
+internal sealed record LaunchReport(Kernel Kernel, Grid Grid, long LaneInstructions, AccessReport[] Accesses);
+
+/// <summary>
+/// A device made of host memory that runs kernels in the simulator: ops called with its tensors run their CUDA kernels, checked.
+/// For tests; it is some ten thousand times slower than a card.
+/// </summary>
+internal sealed unsafe class SimulatorDevice : KernelDevice
+{
+    private const int FirstAllocation = 4096;
+    private readonly List<Allocation> _allocations = [];
+    private uint _blocks = 1;
+
+    public override string Name => "simulator";
+
+    /// <summary>Whether accesses are compared with the shadow memory.</summary>
+    public bool Checks { get; init; } = true;
+
+    /// <summary>Order of blocks and warps.</summary>
+    public ulong Seed { get; set; } = 1;
+
+    /// <summary>See <see cref="Simulation.InstructionLimit"/>.</summary>
+    public long InstructionLimit { get; init; } = 50_000_000;
+
+    /// <summary>What each launch did, in order.</summary>
+    public List<LaunchReport> Launches { get; } = [];
+
+    public override Storage Allocate(long bytes)
+    {
+        var allocation = new Allocation(FirstAllocation + _allocations.Count, bytes);
+        new Span<byte>(allocation.Data, (int)Math.Max(256, bytes)).Clear();
+        _allocations.Add(allocation);
+        return new SimulatedStorage(this, allocation);
+    }
+
+    public override void Upload<T>(ReadOnlySpan<T> source, Tensor target) => source.CopyTo(Span<T>(target, poison: false));
+
+    public override void Download<T>(Tensor source, Span<T> target) => Span<T>(source, poison: null).CopyTo(target);
+
+    public override void Clear(Tensor tensor)
+    {
+        if (tensor.Length == 0) return;
+        Region region = Locate(tensor);
+        new Span<byte>(region.Allocation.Data + region.Offset, checked((int)region.Bytes)).Clear();
+        Mark(region, false);
+    }
+
+    /// <summary>Marks a tensor as holding nothing: a kernel that reads it before writing is at fault.</summary>
+    public void Poison(Tensor tensor) => Mark(Locate(tensor), true);
+
+    public override void Launch(Kernel kernel, Grid grid, ReadOnlySpan<KernelArgument> arguments)
+    {
+        // What the card would be given is printed and linted too.
+        _ = kernel.Ptx;
+        using var simulation = new Simulation(kernel, grid, arguments, Locate, Find, Checks, _blocks) { InstructionLimit = InstructionLimit };
+        simulation.Run(Seed);
+        _blocks += (uint)grid.Blocks;
+        var accesses = new List<AccessReport>();
+        for (int i = 0; i < kernel.Instructions.Length; i++)
+            if (simulation.Counts[i].Requests > 0) accesses.Add(new(kernel.Instructions[i].Line, kernel.Instructions[i].Form, simulation.Counts[i]));
+        Launches.Add(new(kernel, grid, simulation.LaneInstructions, [.. accesses]));
+    }
+
+    private Allocation? Find(int number) => number >= FirstAllocation && number < FirstAllocation + _allocations.Count ? _allocations[number - FirstAllocation] : null;
+
+    private Region Locate(Tensor tensor)
+    {
+        if (tensor.Device != this) throw new DeviceException($"Simulator: {tensor} is on {tensor.Device.Name}; copy it to the simulator first.");
+        long address = tensor.Address;
+        Allocation allocation = Find((int)(address >> Allocation.OffsetBits))!;
+        return new(allocation, address - allocation.Address, tensor.Bytes, tensor.ToString());
+    }
+
+    private Span<T> Span<T>(Tensor tensor, bool? poison) where T : unmanaged
+    {
+        if (tensor.Type != DTypes.Of<T>()) throw new ShapeException($"Tensor: {tensor} read or written as {typeof(T).Name}.");
+        Region region = Locate(tensor);
+        if (poison is bool value) Mark(region, value);
+        return new Span<T>(region.Allocation.Data + region.Offset, checked((int)tensor.Length));
+    }
+
+    private static void Mark(in Region region, bool poisoned) => region.Allocation.Poisoned
+        .Slice((int)(region.Offset / Allocation.CellBytes), (int)((region.Bytes + Allocation.CellBytes - 1) / Allocation.CellBytes)).Fill(poisoned);
+
+    private sealed class SimulatedStorage(Device device, Allocation allocation) : Storage(device, allocation.Bytes)
+    {
+        internal override nint Address => allocation.IsFreed ? 0 : (nint)allocation.Address;
+
+        public override void Dispose() => allocation.Free();
+    }
+}

@@ -1,0 +1,110 @@
+using Bellman.Kernels.Cuda;
+using Bellman.Kernels.Cuda.Staging;
+
+namespace Bellman.Kernels.Ops.RmsNorm;
+
+/// <summary>
+/// <see cref="RmsNorm"/> on a card: one block a row, the row in registers, so that memory is read once. The weight's gradient
+/// is a kernel of its own over columns, which adds the rows in one order.
+/// </summary>
+internal static class RmsNormCuda
+{
+    private const int WeightThreads = 512;
+    private static readonly KernelTable<(int Columns, DType Type)> Forwards = new(x => StageForward(x.Columns, x.Type));
+    private static readonly KernelTable<(int Columns, DType Type)> Inputs = new(x => StageInput(x.Columns, x.Type));
+    private static readonly KernelTable<(int Columns, DType Type)> Weights = new(x => StageWeight(x.Columns, x.Type));
+
+    public static void Forward(KernelDevice device, Tensor x, Tensor weight, float epsilon, Tensor y, Tensor rstd)
+    {
+        if (x.Rows > 0) device.Launch(Forwards[(x.Columns, x.Type)], new(x.Rows), [x, weight, epsilon, y, rstd]);
+    }
+
+    public static void Backward(KernelDevice device, Tensor dy, Tensor x, Tensor weight, Tensor rstd, Tensor dx, Tensor dWeight)
+    {
+        if (x.Rows == 0) return;
+        // The weight first: where dx shares memory with dy, the weight's gradient still sees dy as it came.
+        if (!dWeight.IsEmpty) device.Launch(Weights[(x.Columns, x.Type)], new((x.Columns + 31) / 32), [dy, x, rstd, dWeight, x.Rows]);
+        device.Launch(Inputs[(x.Columns, x.Type)], new(x.Rows), [dy, x, weight, rstd, dx]);
+    }
+
+    private static Kernel StageForward(int columns, DType type)
+    {
+        var k = new KernelBuilder($"rms_norm_forward_{type.ToString().ToLowerInvariant()}_c{columns}", RowTile.ThreadsFor(columns));
+        Floats x = k.ArgumentFloats("x", type), weight = k.ArgumentFloats("weight", type);
+        F32 epsilon = k.ArgumentF32("epsilon");
+        Floats y = k.ArgumentFloats("y", type), rstd = k.ArgumentFloats("rstd", DType.F32);
+        Shared<F32> sums = k.Shared<F32>(k.Warps), maxima = k.Shared<F32>(k.Warps), again = k.Shared<F32>(k.Warps);
+        var tile = new RowTile(k, columns);
+        S32 row = k.BlockX;
+
+        F32[] values = tile.Load(x.Row(row, columns));
+        F32 mean = k.BlockSum(Squares(k, values), sums) * (1f / columns);
+        Variable<F32> inverse = k.Variable((mean + epsilon).Sqrt().Reciprocal());
+        // Beyond the range of float32 the squares are taken of the row over its largest magnitude. NaN comes here as well.
+        k.If(!((mean >= 1e-26f) & (mean <= 1e34f)), () =>
+        {
+            F32 largest = k.Number(0);
+            foreach (F32 value in values) largest = largest.Max(value.Abs());
+            F32 unit = k.BlockMax(largest, maxima).Max(epsilon.Sqrt()), scaled = epsilon / unit / unit;
+            F32 squares = k.BlockSum(Squares(k, [.. values.Select(v => v / unit)]), again);
+            inverse.Value = (squares * (1f / columns) + scaled).Sqrt().Reciprocal() / unit;
+        });
+        F32 factor = inverse;
+        F32[] w = tile.Load(weight);
+        tile.Store(y.Row(row, columns), [.. values.Zip(w, (v, u) => v * factor * u)]);
+        k.If(k.Thread.Is(0), () => rstd[row] = factor);
+        return k.Build();
+    }
+
+    private static F32 Squares(KernelBuilder k, F32[] values)
+    {
+        F32 sum = k.Number(0);
+        foreach (F32 value in values) sum = value.Fma(value, sum);
+        return sum;
+    }
+
+    private static Kernel StageInput(int columns, DType type)
+    {
+        var k = new KernelBuilder($"rms_norm_backward_{type.ToString().ToLowerInvariant()}_c{columns}", RowTile.ThreadsFor(columns));
+        Floats dy = k.ArgumentFloats("dy", type), x = k.ArgumentFloats("x", type), weight = k.ArgumentFloats("weight", type);
+        Floats rstd = k.ArgumentFloats("rstd", DType.F32), dx = k.ArgumentFloats("dx", type);
+        Shared<F32> sums = k.Shared<F32>(k.Warps);
+        var tile = new RowTile(k, columns);
+        S32 row = k.BlockX;
+
+        F32 inverse = rstd[row];
+        F32[] g = [.. tile.Load(dy.Row(row, columns)).Zip(tile.Load(weight), (a, b) => a * b)];
+        F32[] normal = [.. tile.Load(x.Row(row, columns)).Select(v => v * inverse)];
+        F32 projection = k.Number(0);
+        for (int i = 0; i < g.Length; i++) projection = g[i].Fma(normal[i], projection);
+        F32 mean = k.BlockSum(projection, sums) * (1f / columns);
+        F32[] before = tile.Load(dx.Row(row, columns));
+        for (int i = 0; i < g.Length; i++) before[i] = inverse.Fma(g[i] - normal[i] * mean, before[i]);
+        tile.Store(dx.Row(row, columns), before);
+        return k.Build();
+    }
+
+    // A warp takes every sixteenth row, a lane one column; then the warps' sums are added in order.
+    private static Kernel StageWeight(int columns, DType type)
+    {
+        var k = new KernelBuilder($"rms_norm_weight_{type.ToString().ToLowerInvariant()}_c{columns}", WeightThreads);
+        Floats dy = k.ArgumentFloats("dy", type), x = k.ArgumentFloats("x", type), rstd = k.ArgumentFloats("rstd", DType.F32);
+        Floats dWeight = k.ArgumentFloats("dWeight", DType.F32);
+        S32 rows = k.ArgumentS32("rows"), column = k.BlockX.MultiplyAdd(32, k.Lane);
+        Shared<F32> partial = k.Shared<F32>(WeightThreads);
+        Pred inside = column < columns;
+
+        Variable<F32> sum = k.Variable<F32>(0f);
+        k.If(inside, () => k.For(k.Warp, rows, k.Warps, row =>
+            sum.Value = dy.Row(row, columns)[column].Fma(x.Row(row, columns)[column] * rstd[row], sum)));
+        partial[k.Thread] = sum;
+        k.Barrier();
+        k.If(inside & k.Warp.Is(0), () =>
+        {
+            F32 total = dWeight[column];
+            for (int warp = 0; warp < k.Warps; warp++) total += partial[k.Lane + 32 * warp];
+            dWeight[column] = total;
+        });
+        return k.Build();
+    }
+}

@@ -1,0 +1,142 @@
+using Bellman.Kernels.Ops.Embedding;
+using Bellman.Kernels.Ops.Residual;
+using Bellman.Kernels.Ops.Rope;
+using Bellman.Kernels.Ops.SwiGlu;
+using Bellman.Tests;
+using Xunit;
+using static Bellman.Kernels.Tests.Cuda.CudaOpTest;
+using static Bellman.Kernels.Tests.OpTest;
+
+namespace Bellman.Kernels.Tests.Cuda;
+
+/// <summary>Kernels without sums over rows, in the checked simulator against their references.</summary>
+public sealed class ElementwiseKernelTests
+{
+    private readonly CudaOpTest _test = new();
+
+    [Fact]
+    public void Residual_agrees_with_its_reference()
+    {
+        foreach ((int rows, int columns) in Sizes)
+        {
+            float[] x = CudaOpTest.Normal(1, rows * columns), y = CudaOpTest.Normal(2, rows * columns);
+            Tensor result = _test.Output(DType.BF16, rows, columns), a = _test.Half(x, rows, columns), b = _test.Half(y, rows, columns);
+            Residual.Combine(a, b, 0.7f, result);
+            double[] expected = [.. x.Zip(y, (p, q) => p + 0.7f * (double)q)];
+            CudaOpTest.Close(expected, result, $"{rows}×{columns}");
+            Residual.Add(a, b, 0.7f);
+            Assert.Equal(Read(result), Read(a));
+        }
+    }
+
+    [Fact]
+    public void Residual_reads_and_writes_whole_sectors()
+    {
+        Tensor x = _test.Half(CudaOpTest.Normal(1, 8 * 1024), 8, 1024);
+        Residual.Add(x, x, 1);
+        _test.IsCoalesced(1);
+    }
+
+    [Fact]
+    public void SwiGlu_agrees_with_its_reference()
+    {
+        foreach ((int rows, int columns) in Sizes)
+        {
+            float[] gateUp = CudaOpTest.Normal(1, rows * columns * 2, 3), dy = CudaOpTest.Normal(2, rows * columns);
+            double[] y = new double[rows * columns], dGateUp = new double[gateUp.Length];
+            SwiGluReference.Forward(Doubles(gateUp), columns, y);
+            SwiGluReference.Backward(Doubles(dy), Doubles(gateUp), columns, dGateUp);
+            Tensor g = _test.Half(gateUp, rows, 2 * columns), forward = _test.Output(DType.BF16, rows, columns), backward = _test.Output(DType.BF16, rows, 2 * columns);
+            SwiGlu.Forward(g, forward);
+            SwiGlu.Backward(_test.Half(dy, rows, columns), g, backward);
+            CudaOpTest.Close(y, forward, $"y {rows}×{columns}");
+            CudaOpTest.Close(dGateUp, backward, $"dGateUp {rows}×{columns}");
+            // In place, as training uses it.
+            SwiGlu.Backward(_test.Half(dy, rows, columns), g, g);
+            Assert.Equal(Read(backward), Read(g));
+        }
+    }
+
+    [Fact]
+    public void SwiGlu_is_finite_where_its_result_is()
+    {
+        Tensor y = _test.Output(DType.BF16, 1, 4), d = _test.Output(DType.BF16, 1, 8);
+        Tensor gateUp = _test.Half([-1e30f, 1e30f, -90f, float.NaN, 1f, 1f, 1f, 1f], 1, 8);
+        SwiGlu.Forward(gateUp, y);
+        SwiGlu.Backward(_test.Half([1, 1, 1, 1], 1, 4), gateUp, d);
+        Assert.Equal(0f, Read(y)[0]);
+        Assert.Equal((float)(BFloat16)1e30f, Read(y)[1]);
+        Assert.Equal([0f, 1f], Read(d)[..2]);
+        Assert.True(float.IsNaN(Read(y)[3]) && float.IsNaN(Read(d)[3]) && float.IsNaN(Read(d)[7]));
+    }
+
+    [Theory]
+    [InlineData(3, 32, 64, 96)]
+    [InlineData(2, 6, 10, 21)]
+    [InlineData(1, 128, 128, 300)]
+    public void Rope_agrees_with_its_reference_and_turns_back(int heads, int dimension, int tokens, int columns)
+    {
+        columns = Math.Max(columns, heads * dimension + 5);
+        tokens = Math.Min(tokens, 9);
+        const int Positions = 40;
+        float[] qkv = CudaOpTest.Normal(1, tokens * columns), cos = OpTest.Normal(2, Positions * dimension / 2), sin = OpTest.Normal(3, Positions * dimension / 2);
+        int[] positions = OpTest.Integers(4, tokens, Positions);
+        foreach (double direction in (double[])[1, -1])
+        {
+            double[] expected = Doubles(qkv);
+            RopeReference.Rotate(expected, columns, heads, dimension, positions, Doubles(cos), Doubles(sin), direction);
+            Tensor actual = _test.Half(qkv, tokens, columns), p = _test.Integers(positions, tokens, 1);
+            Tensor c = _test.Single(cos, Positions, dimension / 2), s = _test.Single(sin, Positions, dimension / 2);
+            if (direction > 0) Rope.Forward(actual, heads, dimension, p, c, s);
+            else Rope.Backward(actual, heads, dimension, p, c, s);
+            CudaOpTest.Close(expected, actual, $"direction {direction}");
+        }
+    }
+
+    [Fact]
+    public void Rope_spoils_a_token_whose_position_is_not_in_the_tables()
+    {
+        Tensor qkv = _test.Half(CudaOpTest.Normal(1, 3 * 8), 3, 8), table = _test.Single(OpTest.Normal(2, 20), 5, 4);
+        Rope.Forward(qkv, 1, 8, _test.Integers([0, 5, -1], 3, 1), table, table);
+        float[] values = Read(qkv);
+        Assert.All(values[..8], x => Assert.True(float.IsFinite(x)));
+        Assert.All(values[8..], x => Assert.True(float.IsNaN(x)));
+    }
+
+    [Theory]
+    [InlineData(DType.F32)]
+    [InlineData(DType.BF16)]
+    public void Embedding_agrees_with_its_reference(DType stored)
+    {
+        foreach ((int rows, int columns) in Sizes)
+        {
+            const int Vocabulary = 7;
+            float[] table = CudaOpTest.Normal(1, Vocabulary * columns), dy = CudaOpTest.Normal(2, rows * columns), seed = OpTest.Normal(3, Vocabulary * columns);
+            int[] ids = OpTest.Integers(4, rows, Vocabulary);
+            double[] y = new double[rows * columns], dTable = Doubles(seed);
+            EmbeddingReference.Forward(ids, Doubles(table), columns, 1.5, y);
+            EmbeddingReference.Backward(Doubles(dy), ids, columns, 1.5, dTable);
+            Tensor i = _test.Integers(ids, rows, 1), actual = _test.Output(DType.BF16, rows, columns), gradient = _test.Single(seed, Vocabulary, columns);
+            Embedding.Forward(i, stored == DType.BF16 ? _test.Half(table, Vocabulary, columns) : _test.Single(table, Vocabulary, columns), 1.5f, actual);
+            Embedding.Backward(_test.Half(dy, rows, columns), i, 1.5f, gradient);
+            CudaOpTest.Close(y, actual, $"y {rows}×{columns}");
+            TensorComparer.CloseToScale(Floats(dTable), Read(gradient), 2e-6, $"dTable {rows}×{columns}");
+        }
+    }
+
+    [Fact]
+    public void Embedding_finds_the_first_token_of_an_id_however_far_it_lies()
+    {
+        // Ids 0 and 1 alternate beyond the width of a warp; id 2 comes once, at the end; an id outside spoils its token and adds nothing.
+        int[] ids = [.. Enumerable.Range(0, 100).Select(t => t % 2), 2, 3, -1];
+        float[] dy = CudaOpTest.Normal(1, ids.Length * 4);
+        double[] dTable = new double[12];
+        EmbeddingReference.Backward(Doubles(dy), ids.AsSpan(0, 101), 4, 1, dTable);
+        Tensor gradient = _test.Device.Create(DType.F32, 3, 4), i = _test.Integers(ids, ids.Length, 1), y = _test.Output(DType.BF16, ids.Length, 4);
+        Embedding.Backward(_test.Half(dy, ids.Length, 4), i, 1, gradient);
+        TensorComparer.CloseToScale(Floats(dTable), Read(gradient), 2e-6, "dTable");
+        Embedding.Forward(i, _test.Half(CudaOpTest.Normal(2, 12), 3, 4), 1, y);
+        Assert.All(Read(y)[..404], x => Assert.True(float.IsFinite(x)));
+        Assert.All(Read(y)[404..], x => Assert.True(float.IsNaN(x)));
+    }
+}
