@@ -7,24 +7,24 @@ namespace Bellman.Training.Trainers;
 /// <summary>What a language-model head reads and writes for N rows, taken from a step's arena.</summary>
 internal readonly struct HeadBuffers
 {
-    private HeadBuffers(Arena arena, ModelConfig config, int rows, bool withReference)
+    private HeadBuffers(Arena arena, ModelConfig config, int rows, bool withReference, bool withEntropy)
     {
         Hidden = arena.Take(rows, config.HiddenSize);
         DHidden = arena.Take(rows, config.HiddenSize);
         LogProb = arena.Take(rows, 1);
         DLogProb = arena.Take(rows, 1);
-        Tensor logSumExp = arena.Take(rows, 1);
+        Tensor logSumExp = arena.Take(rows, 1), entropy = withEntropy ? arena.Take(rows, 1) : default;
         if (withReference)
         {
             ReferenceHidden = arena.Take(rows, config.HiddenSize);
             ReferenceLogProb = arena.Take(rows, 1);
             Kl = arena.Take(rows, 1);
             DKl = arena.Take(rows, 1);
-            Output = new LmHeadOutput(LogProb, logSumExp, arena.Take(rows, 1), ReferenceLogProb, arena.Take(rows, 1), Kl);
+            Output = new LmHeadOutput(LogProb, logSumExp, entropy, ReferenceLogProb, arena.Take(rows, 1), Kl);
         }
         else
         {
-            Output = new LmHeadOutput(LogProb, logSumExp, default, default, default, default);
+            Output = new LmHeadOutput(LogProb, logSumExp, entropy, default, default, default);
         }
     }
 
@@ -55,5 +55,6 @@ internal readonly struct HeadBuffers
     /// <summary>All results of the head.</summary>
     public LmHeadOutput Output { get; }
 
-    public static HeadBuffers Take(Arena arena, ModelConfig config, int rows, bool withReference = false) => new(arena, config, rows, withReference);
+    public static HeadBuffers Take(Arena arena, ModelConfig config, int rows, bool withReference = false, bool withEntropy = false) =>
+        new(arena, config, rows, withReference, withEntropy);
 }

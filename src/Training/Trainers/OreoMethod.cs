@@ -16,15 +16,19 @@ namespace Bellman.Training.Trainers;
 /// </summary>
 public sealed class OreoMethod : TrainingMethod
 {
-    private readonly LanguageModel _policy, _reference;
+    private readonly LanguageModel _policy;
+    private readonly LanguageModel? _reference;
+    private readonly ReferenceLogProbs? _cached;
     private readonly ValueModel _value;
     private readonly OreoOptions _options;
     private readonly AveragePolicy? _average;
-    private readonly KlCoefficient _coefficient;
     private readonly DeviceRows _rows;
-    private readonly DecoderActivations _policyActivations, _referenceActivations, _valueActivations;
+    private readonly DecoderActivations _policyActivations, _valueActivations;
+    private readonly DecoderActivations? _referenceActivations, _averageActivations;
     private readonly Arena _arena;
     private readonly OreoStatistics _statistics = new();
+    private readonly float[] _referenceBuffer;
+    private KlController _controller;
 
     /// <summary>Plans memory for micro-batches of a size.</summary>
     /// <param name="policy">π with its optimiser.</param>
@@ -33,28 +37,50 @@ public sealed class OreoMethod : TrainingMethod
     /// <param name="options">Settings.</param>
     /// <param name="maxTokens">Tokens of the largest micro-batch.</param>
     /// <param name="maxSequences">Trajectories of the largest micro-batch.</param>
-    /// <exception cref="BellmanException">The models have different vocabularies.</exception>
+    /// <exception cref="BellmanException">The models have different vocabularies, or options contradict each other.</exception>
     public OreoMethod(TrainedModel policy, TrainedModel value, LanguageModel reference, OreoOptions options, int maxTokens, int maxSequences)
+        : this(policy, value, reference, null, options, maxTokens, maxSequences) { }
+
+    /// <summary>The same without a reference model: its log-probs were computed before, which the sampled estimate of the KL allows.</summary>
+    /// <param name="policy">π with its optimiser.</param>
+    /// <param name="value">V with its optimiser.</param>
+    /// <param name="reference">log π_ref over the list of the batch plan.</param>
+    /// <param name="options">Settings; <see cref="OreoOptions.Kl"/> must be the sampled estimate.</param>
+    /// <param name="maxTokens">Tokens of the largest micro-batch.</param>
+    /// <param name="maxSequences">Trajectories of the largest micro-batch.</param>
+    /// <exception cref="BellmanException">The models have different vocabularies, or options contradict each other.</exception>
+    public OreoMethod(TrainedModel policy, TrainedModel value, ReferenceLogProbs reference, OreoOptions options, int maxTokens, int maxSequences)
+        : this(policy, value, null, reference, options, maxTokens, maxSequences) { }
+
+    private OreoMethod(TrainedModel policy, TrainedModel value, LanguageModel? reference, ReferenceLogProbs? cached, OreoOptions options, int maxTokens, int maxSequences)
     {
         Models = [policy, value];
         _policy = (LanguageModel)policy.Model;
         _value = (ValueModel)value.Model;
         _reference = reference;
+        _cached = cached;
         _options = options;
-        int vocabulary = _policy.Config.VocabularySize;
-        if (_reference.Config.VocabularySize != vocabulary || _value.Config.VocabularySize != vocabulary)
-            throw new BellmanException($"OREO: expected one vocabulary, received {vocabulary} (policy), {_reference.Config.VocabularySize} (reference), {_value.Config.VocabularySize} (value model); they must share a tokenizer.");
+        int vocabulary = _policy.Config.VocabularySize, referenceVocabulary = _reference?.Config.VocabularySize ?? vocabulary;
+        if (referenceVocabulary != vocabulary || _value.Config.VocabularySize != vocabulary)
+            throw new BellmanException($"OREO: expected one vocabulary, received {vocabulary} (policy), {referenceVocabulary} (reference), {_value.Config.VocabularySize} (value model); they must share a tokenizer.");
+        if (cached is not null && options.Kl != KlEstimate.Sampled)
+            throw new BellmanException($"OREO: computed log-probs of the reference serve the sampled KL only, received {options.Kl}; give the reference model.");
+        if (!options.StopGradient && (options.AveragePolicyDecay > 0 || options.Hinge > 0))
+            throw new BellmanException("OREO: without stop gradient there is one residual for both models, so there can be no average policy and no hinge; set them to 0.");
         _average = options.AveragePolicyDecay > 0 ? new AveragePolicy(_policy, options.AveragePolicyDecay) : null;
-        _coefficient = new KlCoefficient(options);
+        // A coefficient that is learned starts at log α, so it cannot start at 0.
+        _controller = new KlController(options.TargetKl, options.KlCoefficientLearningRate, Math.Log(Math.Max(options.KlCoefficient, 1e-12)));
         _rows = new DeviceRows(_policy.Device, maxTokens, maxSequences);
         _policyActivations = new DecoderActivations(_policy.Config);
-        _referenceActivations = new DecoderActivations(_reference.Config);
+        _averageActivations = _average is null ? null : new DecoderActivations(_policy.Config);
+        _referenceActivations = _reference is null ? null : new DecoderActivations(_reference.Config);
+        _referenceBuffer = _cached is null ? [] : new float[maxTokens];
         _valueActivations = new DecoderActivations(_value.Config);
         using Arena measure = Arena.Measure(_policy.Device);
         TakeAll(measure, maxTokens, maxTokens);
-        long scratch = LmHead.ScratchBytes(maxTokens, vocabulary, _policy.Config.HiddenSize, withReference: true);
-        foreach (ModelConfig config in (ModelConfig[])[_policy.Config, _value.Config, _reference.Config])
-            scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(config, maxTokens, maxSequences));
+        long scratch = LmHead.ScratchBytes(maxTokens, vocabulary, _policy.Config.HiddenSize, withReference: _reference is not null);
+        foreach (DecoderModel? model in (ReadOnlySpan<DecoderModel?>)[_policy, _value, _reference])
+            if (model is not null) scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(model.Config, maxTokens, maxSequences));
         _arena = new Arena(_policy.Device, measure.Peak + scratch);
     }
 
@@ -62,7 +88,9 @@ public sealed class OreoMethod : TrainingMethod
     public override IReadOnlyList<TrainedModel> Models { get; }
 
     /// <inheritdoc/>
-    public override long ActivationBytes => _arena.Capacity;
+    public override long ActivationBytes => _arena.Capacity + (_cached?.Bytes ?? 0);
+
+    private double Coefficient => _options.TargetKl > 0 ? _controller.Coefficient : _options.KlCoefficient;
 
     private KlDirection Direction => _options.Kl switch { KlEstimate.Full => KlDirection.Reverse, KlEstimate.Forward => KlDirection.Forward, _ => KlDirection.None };
 
@@ -74,7 +102,7 @@ public sealed class OreoMethod : TrainingMethod
         StepTensors step = TakeAll(_arena, rows.TokenCount, _rows.HeadCount);
         bool policyLearns = totals.Update >= Models[0].FrozenUpdates;
 
-        PolicyForward(step);
+        PolicyForward(rows, step);
         _value.Decoder.Forward(_rows.Tokens, _valueActivations, _arena);
         _value.Values(_valueActivations.Hidden, step.Values);
 
@@ -84,7 +112,10 @@ public sealed class OreoMethod : TrainingMethod
             Beta = _options.Beta, Form = _options.Form, ClipLogRatio = _options.ClipLogRatio, Importance = _options.Importance, Hinge = _options.Hinge,
             TotalSequences = totals.Sequences, TotalStates = totals.States,
         };
-        SoftBellmanResult policyLoss = SoftBellman.PolicyLoss(batch, options, step.DLogProbs);
+        SoftBellmanResult policyLoss, valueLoss = default;
+        if (_options.StopGradient) policyLoss = SoftBellman.PolicyLoss(batch, options, step.DLogProbs);
+        // One loss, whose two gradients go to the two models.
+        else policyLoss = valueLoss = SoftBellman.ValueLoss(batch, options, step.DValues, step.DLogProbs);
         double kl = Regulariser(step, totals);
         SoftBellmanBatch valueBatch = batch;
         if (_average is not null)
@@ -92,7 +123,7 @@ public sealed class OreoMethod : TrainingMethod
             AverageLogProbs(step);
             valueBatch = batch with { LogProbs = step.AverageLogProbs };
         }
-        SoftBellmanResult valueLoss = SoftBellman.ValueLoss(valueBatch, options, step.DValues);
+        if (_options.StopGradient) valueLoss = SoftBellman.ValueLoss(valueBatch, options, step.DValues);
         _statistics.Add(policyLoss, valueLoss, kl, _options.Beta, rows, step, _policy.Device);
 
         _value.ValuesBackward(step.DValues, _valueActivations.Hidden, _valueActivations.HiddenGradient);
@@ -103,28 +134,28 @@ public sealed class OreoMethod : TrainingMethod
     /// <inheritdoc/>
     public override void Report(MetricRecord metrics)
     {
-        metrics.Set("policy/kl_coefficient", _coefficient.Value);
-        _statistics.Report(metrics, _coefficient.Value);
+        metrics.Set("policy/kl_coefficient", Coefficient);
+        _statistics.Report(metrics, Coefficient);
     }
 
     /// <inheritdoc/>
     public override void AfterUpdate()
     {
         _average?.Update();
-        _coefficient.Update(_statistics.LastKl);
+        if (_options.TargetKl > 0 && double.IsFinite(_statistics.LastKl)) _controller = _controller.Next(_statistics.LastKl);
     }
 
     /// <inheritdoc/>
     public override void SaveState(string folder)
     {
-        _coefficient.Save(folder);
+        if (_options.TargetKl > 0) _controller.Save(folder);
         _average?.Save(folder);
     }
 
     /// <inheritdoc/>
     public override void LoadState(string folder)
     {
-        _coefficient.Load(folder);
+        if (_options.TargetKl > 0) _controller = _controller.Load(folder);
         _average?.Load(folder);
     }
 
@@ -140,11 +171,12 @@ public sealed class OreoMethod : TrainingMethod
     private StepTensors TakeAll(Arena arena, int tokens, int headRows)
     {
         _policyActivations.Take(arena, tokens, save: true);
-        _referenceActivations.Take(arena, tokens, save: false);
+        _referenceActivations?.Take(arena, tokens, save: false);
+        _averageActivations?.Take(arena, tokens, save: false);
         _valueActivations.Take(arena, tokens, save: true);
         return new StepTensors
         {
-            Head = HeadBuffers.Take(arena, _policy.Config, headRows, withReference: true),
+            Head = HeadBuffers.Take(arena, _policy.Config, headRows, withReference: _reference is not null, withEntropy: true),
             LogProbs = arena.Take(tokens, 1),
             ReferenceLogProbs = arena.Take(tokens, 1),
             AverageLogProbs = _average is null ? default : arena.Take(tokens, 1),
@@ -157,21 +189,33 @@ public sealed class OreoMethod : TrainingMethod
     }
 
     /// <summary>Log-probs of policy and reference and their KL, computed in one pass over the action positions.</summary>
-    private void PolicyForward(in StepTensors step)
+    private void PolicyForward(PackedRows rows, in StepTensors step)
     {
         _policy.Decoder.Forward(_rows.Tokens, _policyActivations, _arena);
-        _reference.Decoder.Forward(_rows.Tokens, _referenceActivations, _arena);
         Rows.Gather(_policyActivations.Hidden, _rows.HeadRows, step.Head.Hidden);
-        Rows.Gather(_referenceActivations.Hidden, _rows.HeadRows, step.Head.ReferenceHidden);
-        LmHead.Forward(_policy.HeadInput(step.Head.Hidden), _reference.HeadInput(step.Head.ReferenceHidden), Direction, _rows.HeadTargets, step.Head.Output, _arena);
+        LmHeadInput reference = default;
+        if (_reference is not null)
+        {
+            _reference.Decoder.Forward(_rows.Tokens, _referenceActivations!, _arena);
+            Rows.Gather(_referenceActivations!.Hidden, _rows.HeadRows, step.Head.ReferenceHidden);
+            reference = _reference.HeadInput(step.Head.ReferenceHidden);
+        }
+        LmHead.Forward(_policy.HeadInput(step.Head.Hidden), reference, Direction, _rows.HeadTargets, step.Head.Output, _arena);
         ScatterToTokens(step.Head.LogProb, step.LogProbs);
-        ScatterToTokens(step.Head.ReferenceLogProb, step.ReferenceLogProbs);
+        if (_cached is not null)
+        {
+            // DLogProb is not in use before the backward.
+            Span<float> perAction = _referenceBuffer.AsSpan(0, _rows.HeadCount);
+            _cached.Fill(rows, perAction);
+            _policy.Device.Upload<float>(perAction, step.Head.DLogProb);
+        }
+        ScatterToTokens(_cached is null ? step.Head.ReferenceLogProb : step.Head.DLogProb, step.ReferenceLogProbs);
     }
 
     /// <summary>The KL's mean; its gradient goes to <c>DKl</c>, or into <c>DLogProbs</c> for the sampled estimate.</summary>
     private double Regulariser(in StepTensors step, in UpdateTotals totals)
     {
-        double coefficient = _coefficient.Value;
+        double coefficient = Coefficient;
         if (Direction == KlDirection.None)
             return KlPenalty.Sampled(step.LogProbs, step.ReferenceLogProbs, _rows.ActionMask, _rows.Tokens.SequenceStarts, coefficient, totals.Sequences, step.DLogProbs);
         ScatterToTokens(step.Head.Kl, step.Kl);
@@ -184,20 +228,20 @@ public sealed class OreoMethod : TrainingMethod
         Rows.Gather(step.DLogProbs, _rows.HeadRows, head.DLogProb);
         bool withKl = Direction != KlDirection.None;
         if (withKl) Rows.Gather(step.DKl, _rows.HeadRows, head.DKl);
-        LmHead.Backward(_policy.HeadInput(head.Hidden), withKl ? _reference.HeadInput(head.ReferenceHidden) : default, Direction, _rows.HeadTargets, head.Output,
+        LmHead.Backward(_policy.HeadInput(head.Hidden), withKl ? _reference!.HeadInput(head.ReferenceHidden) : default, Direction, _rows.HeadTargets, head.Output,
             head.DLogProb, withKl ? head.DKl : default, head.DHidden, _policy.HeadGradient, _arena);
         _policyActivations.HiddenGradient.Clear();
         Rows.Scatter(head.DHidden, _rows.HeadRows, _policyActivations.HiddenGradient);
         _policy.Decoder.Backward(_rows.Tokens, _policyActivations, _arena);
     }
 
-    /// <summary>The average policy's log-probs, with the reference's buffers, which are free by now.</summary>
+    /// <summary>The average policy's log-probs.</summary>
     private void AverageLogProbs(in StepTensors step)
     {
         LanguageModel average = _average!.Model;
-        average.Decoder.Forward(_rows.Tokens, _referenceActivations, _arena);
+        average.Decoder.Forward(_rows.Tokens, _averageActivations!, _arena);
         // DHidden and DLogProb are not in use before the backward.
-        Rows.Gather(_referenceActivations.Hidden, _rows.HeadRows, step.Head.DHidden);
+        Rows.Gather(_averageActivations!.Hidden, _rows.HeadRows, step.Head.DHidden);
         LmHead.Forward(average.HeadInput(step.Head.DHidden), default, KlDirection.None, _rows.HeadTargets, new LmHeadOutput(step.Head.DLogProb, default, default, default, default, default), _arena);
         ScatterToTokens(step.Head.DLogProb, step.AverageLogProbs);
     }

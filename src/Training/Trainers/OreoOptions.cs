@@ -18,6 +18,18 @@ public enum KlEstimate
 /// <summary>Settings of <see cref="OreoMethod"/>; the defaults are the paper's.</summary>
 public sealed record OreoOptions
 {
+    /// <summary>
+    /// DQO (Liu et al. 2024) as the OREO paper compares it: one squared residual V_t − R + βC_t for both models, without stop
+    /// gradient and without regulariser.
+    /// </summary>
+    public static OreoOptions Dqo { get; } = new() { StopGradient = false, KlCoefficient = 0, Kl = KlEstimate.Sampled };
+
+    /// <summary>
+    /// Whether each model's loss holds the other's output and the later log-ratios constant. Without, <see cref="Form"/> has no
+    /// effect: the value loss's residual at every state trains both models.
+    /// </summary>
+    public bool StopGradient { get; init; } = true;
+
     /// <summary>What the policy loss takes as one action.</summary>
     public SoftBellmanForm Form { get; init; } = SoftBellmanForm.Token;
 

@@ -19,9 +19,9 @@ public sealed class TrainerInvariantTests
         ModelType = "llama", VocabularySize = 19, HiddenSize = 16, IntermediateSize = 24, Layers = 2, Heads = 2, KeyValueHeads = 1, HeadDimension = 8, MaxPositions = 64, EosIds = [1],
     };
 
-    // KL over the vocabulary, the sampled estimate with steered coefficient and average policy, and the response form; both pair
-    // losses, one with everything that they can have; both baselines of KTO.
-    public static TheoryData<string> Methods() => ["sft", "oreo", "oreo-sampled", "oreo-response", "dpo", "ipo", "kto", "kto-other-side"];
+    // KL over the vocabulary, the sampled estimate with steered coefficient and average policy, the response form, computed log-probs of
+    // the reference, and DQO; both pair losses, one with everything that they can have; both baselines of KTO.
+    public static TheoryData<string> Methods() => ["sft", "oreo", "oreo-sampled", "oreo-response", "oreo-cached", "dqo", "dpo", "ipo", "kto", "kto-other-side"];
 
     [Theory]
     [MemberData(nameof(Methods))]
@@ -114,6 +114,8 @@ public sealed class TrainerInvariantTests
             options = method switch
             {
                 "oreo-sampled" => options with { Kl = KlEstimate.Sampled, TargetKl = 0.05, AveragePolicyDecay = 0.9, Form = SoftBellmanForm.Step },
+                "oreo-cached" => options with { Kl = KlEstimate.Sampled },
+                "dqo" => OreoOptions.Dqo with { Beta = 0.1 },
                 "oreo-response" => options with { Form = SoftBellmanForm.Response, Kl = KlEstimate.Forward, Hinge = 0 },
                 _ => options,
             };
@@ -122,6 +124,7 @@ public sealed class TrainerInvariantTests
             _method = method == "sft" ? new SftMethod(Trained("policy", _policy), Plan.TokenCapacity, Plan.SequenceCapacity)
                 : pairs ? new DpoMethod(Trained("policy", _policy), ReferenceLogProbs.Compute(_reference, data), dpo, Plan.TokenCapacity, Plan.SequenceCapacity)
                 : method.StartsWith("kto", StringComparison.Ordinal) ? new KtoMethod(Trained("policy", _policy), KtoData.Prepare(data, _reference, kto, seed: 5), kto, Plan.TokenCapacity, Plan.SequenceCapacity)
+                : method == "oreo-cached" ? new OreoMethod(Trained("policy", _policy), Trained("value", _value), ReferenceLogProbs.Compute(_reference, data), options, Plan.TokenCapacity, Plan.SequenceCapacity)
                 : new OreoMethod(Trained("policy", _policy), Trained("value", _value), _reference, options, Plan.TokenCapacity, Plan.SequenceCapacity);
         }
 

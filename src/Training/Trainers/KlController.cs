@@ -1,4 +1,7 @@
-namespace Bellman.Training.Objectives;
+using System.Text.Json;
+using Bellman.Runtime.Checkpoints;
+
+namespace Bellman.Training.Trainers;
 
 /// <summary>
 /// The learned coefficient α = e^λ of a policy objective's KL regulariser that steers the divergence to a target (the option
@@ -11,6 +14,8 @@ namespace Bellman.Training.Objectives;
 /// <param name="LogCoefficient">λ.</param>
 public readonly record struct KlController(double Target, double LearningRate, double LogCoefficient)
 {
+    private const string FileName = "kl_coefficient.json";
+
     /// <summary>Adam's first moment.</summary>
     public double FirstMoment { get; init; }
 
@@ -40,4 +45,24 @@ public readonly record struct KlController(double Target, double LearningRate, d
             Steps = steps,
         };
     }
+
+    /// <summary>Writes the state into a checkpoint's folder.</summary>
+    internal void Save(string folder) => AtomicFile.WriteText(Path.Combine(folder, FileName), JsonSerializer.Serialize(new State(LogCoefficient, FirstMoment, SecondMoment, Steps)));
+
+    /// <summary>This controller with the state that <see cref="Save"/> wrote.</summary>
+    internal KlController Load(string folder)
+    {
+        string path = Path.Combine(folder, FileName);
+        try
+        {
+            State state = JsonSerializer.Deserialize<State>(File.ReadAllText(path));
+            return this with { LogCoefficient = state.Log, FirstMoment = state.First, SecondMoment = state.Second, Steps = state.Steps };
+        }
+        catch (Exception error) when (error is IOException or JsonException or UnauthorizedAccessException)
+        {
+            throw new CheckpointException($"{path}: expected the state of the KL coefficient: {error.Message.ReplaceLineEndings(" ")}; resume from another checkpoint.", error);
+        }
+    }
+
+    private readonly record struct State(double Log, double First, double Second, int Steps);
 }

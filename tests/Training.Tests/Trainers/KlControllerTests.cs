@@ -1,9 +1,9 @@
 using System.Text.Json;
 using Bellman.Tests;
-using Bellman.Training.Objectives;
+using Bellman.Training.Trainers;
 using Xunit;
 
-namespace Bellman.Training.Tests.Objectives;
+namespace Bellman.Training.Tests.Trainers;
 
 public sealed class KlControllerTests
 {
