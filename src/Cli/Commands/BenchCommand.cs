@@ -16,7 +16,7 @@ internal static class BenchCommand
 
     private static readonly Dictionary<string, BenchObjective> Objectives = new()
     {
-        ["sft"] = BenchObjective.Sft, ["oreo"] = BenchObjective.Oreo, ["fwdbwd"] = BenchObjective.ForwardBackward,
+        ["sft"] = BenchObjective.Sft, ["dpo"] = BenchObjective.Dpo, ["kto"] = BenchObjective.Kto, ["oreo"] = BenchObjective.Oreo, ["fwdbwd"] = BenchObjective.ForwardBackward,
     };
 
     public static Command Create(Terminal terminal)
@@ -66,6 +66,7 @@ internal static class BenchCommand
             Refuse(parsed, what, [Gemm], shapes);
             var job = new BenchJob { Repeats = parsed.GetValue(steps), WarmUp = parsed.GetValue(warmUp) };
             BenchSize chosen = BenchSize.All.First(x => x.Name == parsed.GetValue(size));
+            if (what == Step) chosen = chosen.For(Objectives[parsed.GetValue(objective)!]);
             BenchShape[] products = parsed.GetValue(shapes) ?? [];
             if (what == Gemm && products.Length == 0) throw new UsageException("gemm needs --shapes MxKxN,…, such as 256x896x4864.");
             BenchResult result = Progress.Run(terminal, progress => what switch

@@ -43,7 +43,8 @@ internal static class InspectionText
         output.WriteLine($"data        {inspection.Data}");
         if (inspection.Validation is not null) output.WriteLine($"validation  {inspection.Validation}");
         output.WriteLine($"rewards     {string.Join(", ", inspection.Rewards.Select(x => string.Create(CultureInfo.InvariantCulture, $"{x.Count} × {x.Reward:0.###}")))}");
-        output.WriteLine($"updates     {inspection.Updates} of up to {inspection.Recipe.Train.BatchSize} trajectories ({inspection.UpdatesPerEpoch} for each pass over the data)");
+        if (inspection.Pairs is { } pairs) output.WriteLine($"pairs       {pairs.Count} of {pairs.Questions} questions, {pairs.QuestionsWithoutPair} of which have none");
+        output.WriteLine($"updates     {inspection.Updates} of up to {inspection.Recipe.Train.BatchSize} {(inspection.Pairs is null ? "trajectories" : "pairs")} ({inspection.UpdatesPerEpoch} for each pass over the data)");
         output.WriteLine($"memory      {Sizes.Text(inspection.Memory.Sum(x => x.Bytes))} in all:");
         foreach (MemoryPart part in inspection.Memory) output.WriteLine($"            {Sizes.Text(part.Bytes),9}  {part.Name}");
         foreach (InspectedExample example in inspection.Examples)
@@ -83,6 +84,7 @@ internal static class InspectionText
         json.WriteNumber("action_tokens", inspection.Data.ActionTokens);
         json.WriteNumber("states", inspection.Data.States);
         json.WriteNumber("mean_reward", inspection.Data.MeanReward);
+        if (inspection.Pairs is { } pairs) json.WriteNumber("pairs", pairs.Count);
         json.WriteNumber("updates", inspection.Updates);
         json.WriteNumber("memory_bytes", inspection.Memory.Sum(x => x.Bytes));
         json.WriteStartObject("memory");

@@ -19,6 +19,9 @@ public enum DropReason
 
     /// <summary>An equal trajectory was kept already.</summary>
     Duplicate,
+
+    /// <summary>A rule chose other responses to the same question.</summary>
+    NotSelected,
 }
 
 /// <summary>What became of the records of one or more data files. Filled while they are read.</summary>
@@ -75,7 +78,15 @@ public sealed class DataReport
                 $"{Read} records read, {Kept} kept of {Groups} questions; {dropped}; tokens {ShortestTokens} to {LongestTokens}, mean {MeanTokens:F1}; {ActionTokens} actions, {States} states; mean reward {MeanReward:F3}");
     }
 
-    internal void Drop(DropReason reason) => _dropped[(int)reason]++;
+    internal void Drop(DropReason reason, int count = 1) => _dropped[(int)reason] += count;
+
+    /// <summary>A report with the same reading and drops and nothing kept yet.</summary>
+    internal DataReport WithoutKept()
+    {
+        var report = new DataReport { Read = Read };
+        _dropped.CopyTo(report._dropped, 0);
+        return report;
+    }
 
     internal void Keep(Trajectory trajectory)
     {
@@ -102,7 +113,8 @@ public sealed class DataReport
                 DropReason.Unfinished => "unfinished",
                 DropReason.Empty => "with an empty response",
                 DropReason.LowReward => "with a low reward",
-                _ => "as duplicates",
+                DropReason.Duplicate => "as duplicates",
+                _ => "by the rule for a question's responses",
             };
             parts.Add($"{Dropped(reason)} {name}");
         }

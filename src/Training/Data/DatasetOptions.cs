@@ -43,6 +43,15 @@ public sealed record DatasetOptions
     /// <summary>Whether trajectories with equal ids and reward are kept once.</summary>
     public bool Deduplicate { get; init; }
 
+    /// <summary>Smallest and largest reward that a record may have; null for any.</summary>
+    public (double Least, double Most)? RewardRange { get; init; }
+
+    /// <summary>Whether lines with a chosen and a rejected response are taken, as two trajectories of reward 1 and 0 that follow each other.</summary>
+    public bool TakePairs { get; init; }
+
+    /// <summary>Questions that must not be trained on; null for none.</summary>
+    public HeldOutQuestions? HeldOut { get; init; }
+
     /// <summary>Records read of each file; 0 for all.</summary>
     public int Limit { get; init; }
 }

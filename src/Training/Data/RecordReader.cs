@@ -22,6 +22,15 @@ internal sealed class RecordReader(JsonElement json, string path, int line, Fiel
         throw Error($"expected {fields.Prompt} + {fields.Response}, {fields.Messages}, {fields.Prompt} + {fields.Chosen} + {fields.Rejected}, question + answer or problem + solution, received the fields {List()};{hint} map other names under data.fields.");
     }
 
+    /// <summary>The question of the line, whatever else it holds.</summary>
+    public DataRecord Question()
+    {
+        foreach (string name in (ReadOnlySpan<string>)[fields.Prompt, "question", "problem"])
+            if (Has(name)) return new ResponseRecord(line, null, Text(name), "", null, null);
+        if (Has(MessagesField)) return Read(DataFormat.Messages);
+        throw Error($"expected '{fields.Prompt}', 'question', 'problem' or '{fields.Messages}', received the fields {List()}.");
+    }
+
     /// <summary>Reads the line as this form.</summary>
     public DataRecord Read(DataFormat format)
     {

@@ -34,11 +34,9 @@ public sealed class TrajectoryDataset
             {
                 cancellation.ThrowIfCancellationRequested();
                 report.Read++;
-                if (One(record, path) is { } trajectory)
-                {
-                    kept.Add(trajectory);
-                    report.Keep(trajectory);
-                }
+                Check(record, path);
+                if (record is PreferenceRecord pair && options.TakePairs) Both(pair, path);
+                else if (One(record, path, options.Deduplicate) is { } trajectory) Keep(trajectory);
                 if (report.Read % ProgressEvery == 0) progress?.Invoke(report);
                 if (++read == options.Limit) break;
             }
@@ -48,10 +46,37 @@ public sealed class TrajectoryDataset
             throw new DataException($"{string.Join(", ", files)}: no trajectory is left to train on: {report}; check data.max_length ({tokenizer.Options.MaxLength} in effect) and the fields.");
         return new TrajectoryDataset(kept, report);
 
-        Trajectory? One(DataRecord record, string path)
+        void Keep(Trajectory trajectory)
         {
-            if (options.RequireReward && Reward(record) is null && record is not PreferenceRecord)
+            kept.Add(trajectory);
+            report.Keep(trajectory);
+        }
+
+        void Check(DataRecord record, string path)
+        {
+            float? reward = Reward(record);
+            if (options.RequireReward && reward is null && record is not PreferenceRecord)
                 throw new DataException($"{path}: line {record.Line}: field '{options.Fields.Reward}' is missing (nor is there '{options.Fields.Label}'); this objective needs rewards, map the field with data.fields.reward.");
+            if (reward is { } given && options.RewardRange is { } range && !(given >= range.Least && given <= range.Most))
+                throw new DataException($"{path}: line {record.Line}: expected a reward from {range.Least} to {range.Most}, received {given}; correct the line, or declare another data.reward_range.");
+            if (options.HeldOut?.Find(record) is { } place)
+                throw new DataException($"{path}: line {record.Line}: this question is also in {place}, which is for evaluation; remove it here, or set data.allow_overlap to true.");
+        }
+
+        // The two sides of a pair stay or go together. Each pair is a question of its own, so that no others are built from it.
+        void Both(PreferenceRecord pair, string path)
+        {
+            if (pair.Chosen.Trim() == pair.Rejected.Trim() && pair.Chosen.Trim().Length > 0)
+                throw new DataException($"{path}: line {pair.Line}: chosen and rejected are the same response; a pair needs two different sides.");
+            string group = $"{path}:{pair.Line}";
+            if (One(new ResponseRecord(pair.Line, group, pair.Prompt, pair.Chosen, 1, null), path, deduplicate: false) is not { } chosen
+                || One(new ResponseRecord(pair.Line, group, pair.Prompt, pair.Rejected, 0, null), path, deduplicate: false) is not { } rejected) return;
+            Keep(chosen);
+            Keep(rejected);
+        }
+
+        Trajectory? One(DataRecord record, string path, bool deduplicate)
+        {
             Trajectory? trajectory;
             DropReason reason;
             string? problem;
@@ -72,7 +97,7 @@ public sealed class TrajectoryDataset
                 return null;
             }
             if (options.MinReward is { } least && trajectory.Reward < least) return Dropped(DropReason.LowReward);
-            return options.Deduplicate && !seen.Add(trajectory) ? Dropped(DropReason.Duplicate) : trajectory;
+            return deduplicate && !seen.Add(trajectory) ? Dropped(DropReason.Duplicate) : trajectory;
         }
 
         Trajectory? Dropped(DropReason reason)
@@ -80,6 +105,20 @@ public sealed class TrajectoryDataset
             report.Drop(reason);
             return null;
         }
+    }
+
+    /// <summary>Keeps what a rule chooses of each question's responses; the report counts the others.</summary>
+    /// <param name="rule">The rule.</param>
+    /// <param name="seed">The run's seed.</param>
+    /// <param name="rightAt">Responses with at least this reward are right.</param>
+    public TrajectoryDataset Select(SelectionRule rule, ulong seed, double rightAt = 0.5)
+    {
+        if (rule.KeepsAll) return this;
+        List<Trajectory> kept = [.. SampleSelection.Select(Trajectories, rule, seed, rightAt)];
+        DataReport report = Report.WithoutKept();
+        report.Drop(DropReason.NotSelected, Trajectories.Count - kept.Count);
+        foreach (Trajectory trajectory in kept) report.Keep(trajectory);
+        return new TrajectoryDataset(kept, report);
     }
 
     private static float? Reward(DataRecord record) => record switch

@@ -17,14 +17,27 @@ public static class TrajectoryFile
     public static IEnumerable<DataRecord> Read(string path, DataFormat format = DataFormat.Auto, FieldNames? fields = null)
     {
         fields ??= new FieldNames();
+        return ReadLines(path, fields, reader =>
+        {
+            if (format == DataFormat.Auto) format = reader.Detect();
+            return reader.Read(format);
+        });
+    }
+
+    /// <summary>Reads only the question of each line: a prompt, question or problem, or the conversation up to its last answer.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="fields">Names of the fields, or null for the documented ones.</param>
+    /// <exception cref="DataException">The file cannot be read, or a line has no question.</exception>
+    internal static IEnumerable<DataRecord> ReadQuestions(string path, FieldNames? fields = null) => ReadLines(path, fields ?? new FieldNames(), reader => reader.Question());
+
+    private static IEnumerable<DataRecord> ReadLines(string path, FieldNames fields, Func<RecordReader, DataRecord> read)
+    {
         using StreamReader reader = Open(path);
         for (int line = 1; ReadLine(reader, path, line) is { } text; line++)
         {
             if (string.IsNullOrWhiteSpace(text)) continue;
             using JsonDocument document = Parse(text, path, line);
-            var record = new RecordReader(document.RootElement, path, line, fields);
-            if (format == DataFormat.Auto) format = record.Detect();
-            yield return record.Read(format);
+            yield return read(new RecordReader(document.RootElement, path, line, fields));
         }
     }
 

@@ -31,9 +31,10 @@ public sealed class BenchJob
     {
         progress?.Invoke(new JobProgress("making the models", 0, 0, "models"));
         double before = PeakFlops.Measure();
+        size = size.For(objective);
         using var step = new BenchJobStep(size, objective, Seed);
-        double flops = size.ForwardFlops(size.Length) * (objective == BenchObjective.Oreo ? 4 : 3);
-        // Policy forward, its backward of twice that, the reference's forward; then the value model's three.
+        double flops = size.ForwardFlops(size.Length) * (objective is BenchObjective.Oreo or BenchObjective.Kto ? 4 : 3);
+        // Policy forward, its backward of twice that, the reference's forward (for KTO that over mismatched pairs); then the value model's three.
         if (objective == BenchObjective.Oreo) flops += 3 * size.ForwardFlops(size.Length, valueHead: true);
         double tokens = (double)size.Batch * size.Length;
         double[] seconds = Time(step.Run, "steps", progress, cancellation);

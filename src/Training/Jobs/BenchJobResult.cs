@@ -9,6 +9,12 @@ public enum BenchObjective
     /// <summary>OREO on policy, reference and value model, with AdamW on two of them.</summary>
     Oreo,
 
+    /// <summary>DPO on pairs, with AdamW; the reference was scored before.</summary>
+    Dpo,
+
+    /// <summary>KTO with its forward over mismatched pairs, with AdamW; the reference was scored before.</summary>
+    Kto,
+
     /// <summary>Forward and backward of supervised fine-tuning without the optimiser's step.</summary>
     ForwardBackward,
 }

@@ -19,6 +19,9 @@ public sealed record BenchSize(string Name, ModelConfig Model, int Batch, int Le
         new("S3", Config("qwen2", channels: 896, layers: 24, heads: 14, keyValueHeads: 2, feedForward: 4864, vocabulary: 151936), 1, 128),
     ];
 
+    /// <summary>The size as an objective needs it: pairs, and responses of two sides, take two sequences at least.</summary>
+    public BenchSize For(BenchObjective objective) => objective is BenchObjective.Dpo or BenchObjective.Kto ? this with { Batch = Batch + Batch % 2 } : this;
+
     /// <summary>
     /// Floating-point operations of one token's forward: two for each weight that takes part in a matrix product, and the products
     /// of attention over a context, masked or not.

@@ -1,3 +1,4 @@
+using System.Globalization;
 using Bellman.Kernels.Random;
 using Bellman.Runtime.Models;
 using Bellman.Training.Data;
@@ -24,16 +25,25 @@ internal sealed class BenchJobStep : IDisposable
     {
         _optimises = objective != BenchObjective.ForwardBackward;
         int tokens = size.Batch * size.Length;
-        _rows = RandomRows(size, seed);
+        Trajectory[] trajectories = RandomTrajectories(size, seed);
+        _rows = new PackedRows(tokens, size.Batch);
+        _rows.Fill(trajectories, [.. Enumerable.Range(0, size.Batch)]);
         _actions = tokens - size.Batch;
         try
         {
             LanguageModel policy = LanguageModel.Create(size.Model, seed, trainable: true);
             _models.Add(policy);
-            if (objective != BenchObjective.Oreo)
+            switch (objective)
             {
-                _method = new SftMethod(Learner("policy", policy), tokens, size.Batch);
-                return;
+                case BenchObjective.Sft or BenchObjective.ForwardBackward:
+                    _method = new SftMethod(Learner("policy", policy), tokens, size.Batch);
+                    return;
+                case BenchObjective.Dpo:
+                    _method = new DpoMethod(Learner("policy", policy), ReferenceLogProbs.Compute(policy, trajectories), new DpoOptions(), tokens, size.Batch);
+                    return;
+                case BenchObjective.Kto:
+                    _method = new KtoMethod(Learner("policy", policy), KtoData.Prepare(trajectories, policy, new KtoOptions(), seed), new KtoOptions(), tokens, size.Batch);
+                    return;
             }
             LanguageModel reference = policy.Clone();
             _models.Add(reference);
@@ -53,7 +63,9 @@ internal sealed class BenchJobStep : IDisposable
     {
         _metrics.Clear();
         foreach (TrainedModel model in _method.Models) model.Model.Parameters.ClearGradients();
-        _method.Accumulate(_rows, new UpdateTotals(_update++, _rows.SequenceCount, _actions, _actions));
+        var totals = new UpdateTotals(_update++, _rows.SequenceCount, _actions, _actions);
+        _method.BeforeUpdate(_rows.Indices, totals);
+        _method.Accumulate(_rows, totals);
         _method.Report(_metrics);
         foreach (TrainedModel model in _method.Models)
         {
@@ -73,23 +85,19 @@ internal sealed class BenchJobStep : IDisposable
     private static TrainedModel Learner(string name, DecoderModel model) =>
         new(name, model, new AdamWOptimizer(model, new AdamWOptions { WeightDecay = 0.1 }), new LearningRateSchedule(ScheduleShape.Constant, LearningRate, 0, 0));
 
-    /// <summary>Every position but the last of each sequence is an action and a state; rewards are 0 or 1.</summary>
-    private static PackedRows RandomRows(BenchSize size, ulong seed)
+    /// <summary>Every position but the last of each sequence is an action and a state; rewards are 1 and 0 in turn, as in pairs.</summary>
+    private static Trajectory[] RandomTrajectories(BenchSize size, ulong seed)
     {
         var random = new PhiloxRandom(seed, stream: 1);
         var mask = new bool[size.Length];
         mask.AsSpan(0, size.Length - 1).Fill(true);
         var trajectories = new Trajectory[size.Batch];
-        var indices = new int[size.Batch];
         for (int s = 0; s < trajectories.Length; s++)
         {
             var ids = new int[size.Length];
             for (int t = 0; t < ids.Length; t++) ids[t] = random.Next(size.Model.VocabularySize);
-            trajectories[s] = new Trajectory(ids, mask, mask, reward: s % 2);
-            indices[s] = s;
+            trajectories[s] = new Trajectory(ids, mask, mask, reward: (s + 1) % 2, group: s.ToString(CultureInfo.InvariantCulture));
         }
-        var rows = new PackedRows(size.Batch * size.Length, size.Batch);
-        rows.Fill(trajectories, indices);
-        return rows;
+        return trajectories;
     }
 }

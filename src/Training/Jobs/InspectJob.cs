@@ -29,8 +29,9 @@ public sealed record InspectedExample(int Line, float Reward, IReadOnlyList<Insp
 /// <param name="MicroBatchTokens">Tokens of the largest micro-batch.</param>
 /// <param name="Memory">Memory by part.</param>
 /// <param name="Policy">Configuration of the policy.</param>
+/// <param name="Pairs">Pairs for DPO; null for other objectives.</param>
 public sealed record RecipeInspection(Recipe Recipe, DataReport Data, DataReport? Validation, IReadOnlyList<(float Reward, int Count)> Rewards, IReadOnlyList<InspectedExample> Examples,
-    long UpdatesPerEpoch, long Updates, int MicroBatchTokens, IReadOnlyList<MemoryPart> Memory, ModelConfig Policy);
+    long UpdatesPerEpoch, long Updates, int MicroBatchTokens, IReadOnlyList<MemoryPart> Memory, ModelConfig Policy, PreferencePairs? Pairs);
 
 /// <summary>What a model folder holds.</summary>
 /// <param name="Config">Its configuration.</param>
@@ -54,19 +55,27 @@ public static class InspectJob
         TrainingSetup.CheckSupported(recipe, source);
         ModelConfig policy = ModelConfig.Load(recipe.Model.Policy);
         Tokenizer tokenizer = ModelFolder.LoadTokenizer(recipe.Model.Policy);
-        TrajectoryDataset data = recipe.LoadTraining(tokenizer, policy.MaxPositions, report => progress?.Invoke(new JobProgress("reading data", report.Read, 0, "lines", $"{report.Kept} kept")), cancellation);
-        TrajectoryDataset? validation = recipe.LoadValidation(tokenizer, policy.MaxPositions, cancellation);
-        var plan = new BatchPlan(data.Trajectories, recipe.Train.BatchSize, recipe.Train.MaxTokensPerMicroBatch, recipe.Seed);
-        bool oreo = recipe.Objective == Objective.Oreo;
-        ModelConfig? reference = oreo ? ModelConfig.Load(recipe.Model.Reference ?? recipe.Model.Policy) : null;
-        ModelConfig? value = oreo ? (recipe.Model.Value is { } folder ? ModelConfig.Load(folder) : policy) with { IsValueModel = true, TieWordEmbeddings = false } : null;
+        TrainingData loaded = TrainingData.Load(recipe, tokenizer, policy.MaxPositions, progress, cancellation);
+        TrajectoryDataset data = loaded.Read;
+        BatchPlan plan = loaded.Plan;
+        bool valued = recipe.Objective is Objective.Oreo or Objective.Dqo, live = recipe.Objective == Objective.Oreo && recipe.Oreo.ReferenceCache == ReferenceCache.Off;
+        ModelConfig? reference = live ? ModelConfig.Load(recipe.Model.Reference ?? recipe.Model.Policy) : null;
+        ModelConfig? value = valued ? (recipe.Model.Value is { } folder ? ModelConfig.Load(folder) : policy) with { IsValueModel = true, TieWordEmbeddings = false } : null;
         IReadOnlyList<Trajectory> all = data.Trajectories;
         (float, int)[] rewards = [.. all.CountBy(x => x.Reward).OrderByDescending(x => x.Value).Take(MostRewards).Select(x => (x.Key, x.Value))];
         var pieces = new TokenPieces(tokenizer);
         Trajectory best = all.MaxBy(x => x.Reward)!, worst = all.MinBy(x => x.Reward)!;
         InspectedExample[] examples = [.. new[] { best, worst }.Distinct().Select(x => Example(x, pieces, tokenizer))];
-        return new RecipeInspection(recipe, data.Report, validation?.Report, rewards, examples, plan.BatchesPerEpoch, TrainingSetup.UpdatesOf(recipe, plan), plan.TokenCapacity,
-            MemoryPlan.Of(policy, reference, value, plan.TokenCapacity, plan.SequenceCapacity), policy);
+        return new RecipeInspection(recipe, data.Report, loaded.Validation?.Report, rewards, examples, plan.BatchesPerEpoch, TrainingSetup.UpdatesOf(recipe, plan), plan.TokenCapacity,
+            [.. MemoryPlan.Of(policy, reference, value, plan.TokenCapacity, plan.SequenceCapacity), .. Scored(recipe.Objective, live, loaded)], policy, loaded.Pairs);
+    }
+
+    /// <summary>The log-probs of a reference that runs before training only.</summary>
+    private static IEnumerable<MemoryPart> Scored(Objective objective, bool live, TrainingData data)
+    {
+        if (live || objective is Objective.Sft or Objective.Rejection) yield break;
+        // KTO scores as many joined sequences as it has trajectories.
+        yield return new MemoryPart("log-probs of the reference", sizeof(float) * (objective == Objective.Kto ? 2 : 1) * data.Read.Report.ActionTokens);
     }
 
     /// <summary>Looks at a model folder.</summary>

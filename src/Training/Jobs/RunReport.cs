@@ -17,7 +17,8 @@ internal sealed class RunReport(TrainingSetup setup, string folder)
     // One chart each; names as the methods report them.
     private static readonly (string Title, string[] Names)[] Charts =
     [
-        ("Policy loss", ["policy/loss", "policy/bellman_loss", "validation/loss"]), ("Value loss", ["value/loss", "validation/value_error"]), ("KL to the reference", ["policy/kl"]),
+        ("Policy loss", ["policy/loss", "policy/bellman_loss", "policy/preference_loss", "policy/sft_loss", "validation/loss"]), ("Value loss", ["value/loss", "validation/value_error"]), ("KL to the reference", ["policy/kl", "rewards/kl_baseline"]),
+        ("Implicit rewards", ["rewards/chosen", "rewards/rejected", "rewards/margin"]), ("Accuracy of the implicit rewards", ["rewards/accuracy"]),
         ("Values", ["value/mean", "value/min", "value/max"]), ("Explained variance of the value model", ["value/explained_variance"]),
         ("Gradient norms", ["policy/gradient_norm", "value/gradient_norm"]), ("Learning rates", ["policy/learning_rate", "value/learning_rate"]), ("Tokens per second", ["run/tokens_per_second"]),
     ];
@@ -31,7 +32,7 @@ internal sealed class RunReport(TrainingSetup setup, string folder)
     /// <summary>Greedy answers of the trained policy to the first prompts of the data.</summary>
     private void WriteSamples(Action<JobProgress>? progress, CancellationToken cancellation)
     {
-        Trajectory[] chosen = [.. setup.Data.Trajectories.DistinctBy(x => x.Group ?? $"line {x.Line}").Where(x => x.PromptLength > 0).Take(Prompts)];
+        Trajectory[] chosen = [.. setup.Data.Read.Trajectories.DistinctBy(x => x.Group ?? $"line {x.Line}").Where(x => x.PromptLength > 0).Take(Prompts)];
         int[][] prompts = [.. chosen.Select(x => x.Ids[..x.PromptLength])];
         var results = new GenerationResult[prompts.Length];
         int done = 0;
@@ -59,13 +60,14 @@ internal sealed class RunReport(TrainingSetup setup, string folder)
     private void WritePage()
     {
         Recipe recipe = setup.Recipe;
-        DataReport data = setup.Data.Report;
+        DataReport data = setup.Data.Read.Report;
         var report = new HtmlReport($"{recipe.Objective.ToString().ToUpperInvariant()} run {Path.GetFileName(Path.TrimEndingDirectorySeparator(folder))}");
         report.AddFacts(
             ("objective", recipe.Objective.ToString().ToLowerInvariant()), ("started from", recipe.Model.Policy), ("parameters", Count(setup.Policy.Model.Parameters.Count)),
             ("updates", Count(setup.Updates)), ("trajectories", Count(data.Kept)), ("dropped", Count(data.DroppedTotal)), ("tokens", Count(data.Tokens)),
             ("mean reward", data.MeanReward.ToString("0.###", CultureInfo.InvariantCulture)), ("threads", Count(CpuFacts.Threads)));
         report.AddText(data.ToString());
+        if (setup.Data.Pairs is { } pairs) report.AddText($"{Count(pairs.Count)} pairs of {Count(pairs.Questions)} questions; {Count(pairs.QuestionsWithoutPair)} questions have no pair.");
         IReadOnlyList<MetricSeries> history = MetricsHistory.Load(Path.Combine(folder, MetricsWriter.FileName));
         report.AddHeading("Course of the training");
         foreach ((string title, string[] names) in Charts)
@@ -82,7 +84,7 @@ internal sealed class RunReport(TrainingSetup setup, string folder)
     /// <summary>V over some right and some wrong trajectories: where does the model see it coming?</summary>
     private void AddValues(HtmlReport report)
     {
-        IReadOnlyList<Trajectory> all = setup.Data.Trajectories;
+        IReadOnlyList<Trajectory> all = setup.Data.Read.Trajectories;
         float middle = (all.Min(x => x.Reward) + all.Max(x => x.Reward)) / 2;
         Trajectory[] shown = [.. all.Where(x => x.Reward > middle).Take(Pictures / 2), .. all.Where(x => x.Reward <= middle).Take(Pictures / 2)];
         using var scorer = new SequenceScorer(setup.Policy.Model, null, setup.Value);

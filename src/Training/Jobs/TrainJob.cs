@@ -58,7 +58,7 @@ public sealed class TrainJob
             var options = new TrainerOptions { Updates = setup.Updates, CheckpointEvery = _recipe.Train.CheckpointEvery, KeepCheckpoints = _recipe.Train.KeepCheckpoints, LogEvery = _recipe.Train.LogEvery };
             var trainer = new Trainer(setup.Method, setup.Plan, options, checkpoints, writer);
             if (resume) trainer.Resume();
-            var validation = setup.Validation is { } held ? new ValidationLoss(setup.Policy.Model, setup.Value, held.Trajectories) : null;
+            var validation = setup.Data.Validation is { } held ? new ValidationLoss(setup.Policy.Model, setup.Value, held.Trajectories) : null;
             var measured = new MetricRecord();
             complete = trainer.Run(state =>
             {
@@ -75,7 +75,7 @@ public sealed class TrainJob
             update = trainer.Update;
         }
         if (complete) Finish(setup, folder, progress, cancellation);
-        return new TrainResult(complete, update, setup.Updates, folder, setup.Data.Report, metrics);
+        return new TrainResult(complete, update, setup.Updates, folder, setup.Data.Read.Report, metrics);
     }
 
     private bool IsDue(long update, long updates) => update == updates || (_recipe.Train.ValidateEvery > 0 && update % _recipe.Train.ValidateEvery == 0);
@@ -122,6 +122,8 @@ public sealed class TrainJob
         Add("value loss", "value/loss", "0.####");
         Add("KL", "policy/kl", "0.####");
         Add("V", "value/mean", "0.###");
+        Add("margin", "rewards/margin", "0.###");
+        Add("accuracy", "rewards/accuracy", "0.##");
         parts.Add($"{state.TokensPerSecond.ToString("N0", CultureInfo.InvariantCulture)} tokens/s");
         return string.Join(", ", parts);
     }

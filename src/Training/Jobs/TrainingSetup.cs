@@ -13,40 +13,73 @@ internal sealed class TrainingSetup : IDisposable
 {
     private readonly LanguageModel? _reference;
 
-    private TrainingSetup(Recipe recipe, ModelFolder policy, TrajectoryDataset data, TrajectoryDataset? validation, Action<JobProgress>? progress)
+    private TrainingSetup(Recipe recipe, ModelFolder policy, TrainingData data, Action<JobProgress>? progress, CancellationToken cancellation)
     {
-        progress?.Invoke(new JobProgress("planning memory", 0, 0, "steps"));
         Recipe = recipe;
         Policy = policy;
         Data = data;
-        Validation = validation;
-        Plan = new BatchPlan(data.Trajectories, recipe.Train.BatchSize, recipe.Train.MaxTokensPerMicroBatch, recipe.Seed);
         Updates = UpdatesOf(recipe, Plan);
-        TrainedModel learner = Learner(recipe, "policy", policy.Model, recipe.Train.PolicyLearningRate, Updates) with { FrozenUpdates = recipe.Objective == Objective.Oreo ? recipe.Oreo.FreezePolicySteps : 0 };
-        if (recipe.Objective != Objective.Oreo)
+        if (recipe.Objective is Objective.Oreo or Objective.Dqo)
+            Value = recipe.Model.Value is { } folder ? policy.LoadValue(folder, trainable: true) : ValueModel.FromLanguageModel(policy.Model, trainable: true);
+        try
         {
-            Method = new SftMethod(learner, Plan.TokenCapacity, Plan.SequenceCapacity);
-            return;
+            TrainedModel learner = Learner(recipe, "policy", policy.Model, recipe.Train.PolicyLearningRate, Updates);
+            TrainedModel? critic = Value is null ? null : Learner(recipe, "value", Value, recipe.Train.ValueLearningRate, Updates);
+            bool live = recipe.Objective == Objective.Oreo && recipe.Oreo.ReferenceCache == ReferenceCache.Off;
+            // The reference is loaded rather than cloned, so that it is the start's policy in a resumed run too.
+            if (live) _reference = LoadReference();
+            int tokens = Plan.TokenCapacity, sequences = Plan.SequenceCapacity;
+            switch (recipe.Objective)
+            {
+                case Objective.Dpo:
+                    Method = new DpoMethod(learner, Score(), recipe.Dpo.Options, tokens, sequences);
+                    break;
+                case Objective.Kto:
+                    KtoOptions kto = recipe.Kto.Options(recipe.Data.RightAt);
+                    using (LanguageModel reference = LoadReference())
+                        Method = new KtoMethod(learner, KtoData.Prepare(data.Trajectories, reference, kto, recipe.Seed, Scored, cancellation), kto, tokens, sequences);
+                    break;
+                case Objective.Dqo:
+                    Method = new OreoMethod(learner, critic!, Score(), OreoOptions.Dqo with { Beta = recipe.Oreo.Beta, RewardScale = recipe.Oreo.RewardScale, RewardShift = recipe.Oreo.RewardShift }, tokens, sequences);
+                    break;
+                case Objective.Oreo:
+                    learner = learner with { FrozenUpdates = recipe.Oreo.FreezePolicySteps };
+                    Method = live ? new OreoMethod(learner, critic!, _reference!, Options(recipe), tokens, sequences) : new OreoMethod(learner, critic!, Score(), Options(recipe), tokens, sequences);
+                    break;
+                default:
+                    Method = new SftMethod(learner, tokens, sequences);
+                    break;
+            }
         }
-        // The reference is loaded rather than cloned, so that it is the start's policy in a resumed run too.
-        _reference = policy.LoadReference(recipe.Model.Reference ?? recipe.Model.Policy);
-        Value = recipe.Model.Value is { } folder ? policy.LoadValue(folder, trainable: true) : ValueModel.FromLanguageModel(policy.Model, trainable: true);
-        TrainedModel critic = Learner(recipe, "value", Value, recipe.Train.ValueLearningRate, Updates);
-        Method = new OreoMethod(learner, critic, _reference, Options(recipe), Plan.TokenCapacity, Plan.SequenceCapacity);
+        catch
+        {
+            Value?.Dispose();
+            _reference?.Dispose();
+            throw;
+        }
+
+        LanguageModel LoadReference() => policy.LoadReference(recipe.Model.Reference ?? recipe.Model.Policy);
+
+        // A reference that only scores the data is gone before training starts.
+        ReferenceLogProbs Score()
+        {
+            using LanguageModel reference = LoadReference();
+            return ReferenceLogProbs.Compute(reference, data.Trajectories, Scored, cancellation);
+        }
+
+        void Scored(int done, int all) => progress?.Invoke(new JobProgress("scoring with the reference", done, all, "trajectories"));
     }
 
     public Recipe Recipe { get; }
 
     public ModelFolder Policy { get; }
 
-    /// <summary>The value model; null unless the objective is OREO.</summary>
+    /// <summary>The value model; null unless the objective is OREO or DQO.</summary>
     public ValueModel? Value { get; }
 
-    public TrajectoryDataset Data { get; }
+    public TrainingData Data { get; }
 
-    public TrajectoryDataset? Validation { get; }
-
-    public BatchPlan Plan { get; }
+    public BatchPlan Plan => Data.Plan;
 
     public TrainingMethod Method { get; }
 
@@ -58,11 +91,9 @@ internal sealed class TrainingSetup : IDisposable
     public static void CheckSupported(Recipe recipe, string source)
     {
         var problems = new List<string>();
-        if (recipe.Objective is Objective.Dpo or Objective.Kto) problems.Add($"objective {recipe.Objective.ToString().ToLowerInvariant()} comes with a later version; this one trains sft, rejection and oreo");
         if (recipe.Device == DeviceChoice.Cuda) problems.Add("device cuda comes with a later version; set device to auto or cpu");
         if (recipe.Threads > 0 && recipe.Threads != CpuFacts.Threads)
             problems.Add($"threads {recipe.Threads}: this process has {CpuFacts.Threads} for good; leave threads at 0 and limit the cores of the process (DOTNET_PROCESSOR_COUNT={recipe.Threads})");
-        if (recipe.Objective == Objective.Oreo && recipe.Oreo.ReferenceCache != ReferenceCache.Off) problems.Add("oreo.reference_cache comes with a later version; set it to off, the results are the same");
         if (problems.Count > 0) throw new RecipeException(source, problems);
     }
 
@@ -73,9 +104,9 @@ internal sealed class TrainingSetup : IDisposable
         ModelFolder policy = ModelFolder.Load(recipe.Model.Policy, trainable: true);
         try
         {
-            int positions = policy.Model.Config.MaxPositions;
-            TrajectoryDataset data = recipe.LoadTraining(policy.Tokenizer, positions, report => progress?.Invoke(new JobProgress("reading data", report.Read, 0, "lines", $"{report.Kept} kept")), cancellation);
-            return new TrainingSetup(recipe, policy, data, recipe.LoadValidation(policy.Tokenizer, positions, cancellation), progress);
+            TrainingData data = TrainingData.Load(recipe, policy.Tokenizer, policy.Model.Config.MaxPositions, progress, cancellation);
+            progress?.Invoke(new JobProgress("planning memory", 0, 0, "steps"));
+            return new TrainingSetup(recipe, policy, data, progress, cancellation);
         }
         catch
         {

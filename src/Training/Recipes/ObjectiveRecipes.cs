@@ -1,4 +1,6 @@
+using Bellman.Kernels.Ops.Preference;
 using Bellman.Kernels.Ops.SoftBellman;
+using Bellman.Training.Trainers;
 
 namespace Bellman.Training.Recipes;
 
@@ -17,8 +19,10 @@ public sealed record DpoRecipe
     internal DpoRecipe(RecipeValues values)
     {
         Beta = values.Number("dpo.beta");
-        Loss = values.Choice<DpoLossShape>("dpo.loss");
+        Loss = values.Choice<PairLossForm>("dpo.loss");
         LabelSmoothing = values.Number("dpo.label_smoothing");
+        LengthNormalised = values.Flag("dpo.length_normalised");
+        SftWeight = values.Number("dpo.sft_weight");
         PairsPerQuestion = values.Integer("dpo.pairs_per_question");
     }
 
@@ -26,10 +30,19 @@ public sealed record DpoRecipe
     public double Beta { get; }
 
     /// <summary>Shape of the loss.</summary>
-    public DpoLossShape Loss { get; }
+    public PairLossForm Loss { get; }
 
     /// <summary>Probability that a preference is the wrong way round.</summary>
     public double LabelSmoothing { get; }
+
+    /// <summary>Whether log-ratios are divided by the number of tokens.</summary>
+    public bool LengthNormalised { get; }
+
+    /// <summary>Weight of imitating the chosen response.</summary>
+    public double SftWeight { get; }
+
+    /// <summary>The method's settings.</summary>
+    public DpoOptions Options => new() { Beta = Beta, Form = Loss, LabelSmoothing = LabelSmoothing, LengthNormalised = LengthNormalised, SftWeight = SftWeight };
 
     /// <summary>Most pairs built for one question.</summary>
     public int PairsPerQuestion { get; }
@@ -43,7 +56,7 @@ public sealed record KtoRecipe
         Beta = values.Number("kto.beta");
         DesirableWeight = values.Number("kto.desirable_weight");
         UndesirableWeight = values.Number("kto.undesirable_weight");
-        Baseline = values.Choice<KtoBaseline>("kto.baseline");
+        Baseline = values.Choice<KtoBaselineForm>("kto.baseline");
     }
 
     /// <summary>Strength of the tie to the reference.</summary>
@@ -56,7 +69,11 @@ public sealed record KtoRecipe
     public double UndesirableWeight { get; }
 
     /// <summary>Source of the KL baseline.</summary>
-    public KtoBaseline Baseline { get; }
+    public KtoBaselineForm Baseline { get; }
+
+    /// <summary>The method's settings.</summary>
+    /// <param name="rightAt">Responses with at least this reward are desirable.</param>
+    public KtoOptions Options(double rightAt) => new() { Beta = Beta, DesirableWeight = DesirableWeight, UndesirableWeight = UndesirableWeight, Baseline = Baseline, RightAt = rightAt };
 }
 
 /// <summary>Section <c>oreo</c>: the method of arXiv 2412.16145 and the options of its authors' program.</summary>

@@ -1,4 +1,5 @@
 using System.Text;
+using Bellman.Kernels.Ops.Preference;
 using Bellman.Runtime.Checkpoints;
 using Bellman.Training.Data;
 
@@ -138,6 +139,11 @@ public sealed record Recipe
         Refuse(Train.ValidateEvery > 0 && Data.Validation is null, "train.validate_every", "train.validate_every needs data.validation");
         Refuse(!Data.PromptTemplate.Contains("{prompt}", StringComparison.Ordinal), "data.prompt_template", "data.prompt_template: expected {prompt} in it, received a text without");
         Refuse(Data.Format == DataFormat.Preferences && Objective != Objective.Dpo, "data.format", $"data.format preferences has no reward, so it cannot serve objective {Objective.ToString().ToLowerInvariant()}; use dpo");
+        Refuse(Data.RewardRange is { } range && range.Least >= range.Most, "data.reward_range", "data.reward_range: expected the smallest reward before the largest");
+        Refuse(Data.AllowOverlap && Data.Validation is null && Data.Evaluation is null, "data.allow_overlap", "data.allow_overlap has no effect without data.validation or data.evaluation");
+        Refuse(Data.Format == DataFormat.Preferences && !Data.Selection.KeepsAll, "data.format", "data.format preferences holds finished pairs; data.samples_per_question and its like choose among scored responses");
+        Refuse(Dpo.Loss == PairLossForm.Ipo && Dpo.LabelSmoothing > 0, "dpo.label_smoothing", "dpo.label_smoothing has no effect with dpo.loss ipo; set it to 0");
+        Refuse(Objective == Objective.Dqo && Oreo.RewardScale == 0, "oreo.reward_scale", "oreo.reward_scale is 0, which makes all rewards equal");
         Refuse(Kto.DesirableWeight == 0 && Kto.UndesirableWeight == 0, "kto.desirable_weight", "kto.desirable_weight and kto.undesirable_weight are both 0; nothing would be learned");
         if (Objective == Objective.Oreo) CheckOreo(Refuse);
     }

@@ -15,6 +15,9 @@ public enum Objective
     /// <summary>Kahneman-Tversky optimisation on right and wrong responses.</summary>
     Kto,
 
+    /// <summary>DQO: OREO's residual without stop gradient and regulariser.</summary>
+    Dqo,
+
     /// <summary>OREO: policy and value model from the soft Bellman equation.</summary>
     Oreo,
 }
@@ -69,24 +72,4 @@ public enum ReferenceCache
 
     /// <summary>Log-probs of the trajectories are computed once.</summary>
     Logprobs,
-}
-
-/// <summary>Shape of the preference loss.</summary>
-public enum DpoLossShape
-{
-    /// <summary>−log σ(βx).</summary>
-    Sigmoid,
-
-    /// <summary>(x − 1/(2β))².</summary>
-    Ipo,
-}
-
-/// <summary>Source of KTO's baseline.</summary>
-public enum KtoBaseline
-{
-    /// <summary>Prompts joined with responses of other prompts.</summary>
-    Mismatched,
-
-    /// <summary>The mean log-ratio of the batch's other side.</summary>
-    OtherSide,
 }

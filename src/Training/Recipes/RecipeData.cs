@@ -29,16 +29,33 @@ public static class RecipeData
         MinReward = recipe.Objective == Objective.Rejection ? recipe.Rejection.MinReward : null,
         Deduplicate = recipe.Data.Deduplicate,
         Limit = recipe.Data.Limit,
+        RewardRange = recipe.Data.RewardRange,
+        TakePairs = recipe.Objective == Objective.Dpo,
     };
 
-    /// <summary>Loads data.train.</summary>
-    /// <exception cref="DataException">A file or line is wrong, or nothing is left.</exception>
-    public static TrajectoryDataset LoadTraining(this Recipe recipe, Tokenizer tokenizer, int modelPositions, Action<DataReport>? progress = null, CancellationToken cancellation = default) =>
-        TrajectoryDataset.Load(recipe.Data.Train, new TrajectoryTokenizer(tokenizer, recipe.TrajectoryOptions(modelPositions)), recipe.DatasetOptions(), progress, cancellation);
+    /// <summary>Loads data.train, without what data.samples_per_question and its like leave out.</summary>
+    /// <exception cref="DataException">A file or line is wrong, a question is also one of data.validation or data.evaluation, or nothing is left.</exception>
+    public static TrajectoryDataset LoadTraining(this Recipe recipe, Tokenizer tokenizer, int modelPositions, Action<DataReport>? progress = null, CancellationToken cancellation = default)
+    {
+        DatasetOptions options = recipe.DatasetOptions() with { HeldOut = recipe.HeldOut() };
+        return TrajectoryDataset.Load(recipe.Data.Train, new TrajectoryTokenizer(tokenizer, recipe.TrajectoryOptions(modelPositions)), options, progress, cancellation)
+            .Select(recipe.Data.Selection, recipe.Seed, recipe.Data.RightAt);
+    }
 
     /// <summary>Loads data.validation; null when the recipe names none.</summary>
     /// <exception cref="DataException">A file or line is wrong, or nothing is left.</exception>
     public static TrajectoryDataset? LoadValidation(this Recipe recipe, Tokenizer tokenizer, int modelPositions, CancellationToken cancellation = default) => recipe.Data.Validation is { } path
         ? TrajectoryDataset.Load([path], new TrajectoryTokenizer(tokenizer, recipe.TrajectoryOptions(modelPositions)), recipe.DatasetOptions(), null, cancellation)
         : null;
+
+    /// <summary>The questions of data.validation and data.evaluation; null when there are none or they may be trained on.</summary>
+    private static HeldOutQuestions? HeldOut(this Recipe recipe)
+    {
+        if (recipe.Data.AllowOverlap || (recipe.Data.Validation is null && recipe.Data.Evaluation is null)) return null;
+        var questions = new HeldOutQuestions(recipe.Data.PromptMessages);
+        if (recipe.Data.Validation is { } validation)
+            foreach (DataRecord record in TrajectoryFile.Read(validation, recipe.Data.Format, recipe.Data.Fields)) questions.Add(record, validation);
+        if (recipe.Data.Evaluation is { } evaluation) questions.AddProblems(evaluation, recipe.Data.Fields);
+        return questions;
+    }
 }

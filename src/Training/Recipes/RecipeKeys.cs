@@ -3,12 +3,13 @@ namespace Bellman.Training.Recipes;
 /// <summary>Every key that a recipe may hold, in the order in which recipes are written.</summary>
 internal static class RecipeKeys
 {
-    private static readonly string[] Oreo = ["oreo"], Dpo = ["dpo"], Kto = ["kto"], Rejection = ["rejection"], WithReference = ["oreo", "dpo", "kto"];
+    private static readonly string[] Oreo = ["oreo"], Dpo = ["dpo"], Kto = ["kto"], Rejection = ["rejection"];
+    private static readonly string[] WithValue = ["oreo", "dqo"], WithReference = ["oreo", "dqo", "dpo", "kto"], Labelled = ["dpo", "kto", "oreo", "dqo"];
 
     /// <summary>The table.</summary>
     public static IReadOnlyList<RecipeKey> All { get; } =
     [
-        Choice("objective", null, ["sft", "rejection", "dpo", "kto", "oreo"], "What is trained: imitation, imitation of the correct responses only, two preference methods, or OREO."),
+        Choice("objective", null, ["sft", "rejection", "dpo", "kto", "dqo", "oreo"], "What is trained: imitation, imitation of the correct responses only, two preference methods, DQO, or OREO."),
         Integer("seed", "0", Bounds.NotNegative, "Seed of everything random; the same seed gives the same run."),
         Text("out", null, "Run folder. It must be new, or hold an interrupted run of this recipe that is resumed."),
         Choice("device", "auto", ["auto", "cpu", "cuda"], "Where to compute; auto takes a GPU if there is one."),
@@ -16,7 +17,7 @@ internal static class RecipeKeys
 
         Text("model.policy", null, "Model folder that training starts from."),
         Text("model.reference", "", "Frozen reference policy; without it, the policy as it was at the start.", WithReference),
-        Text("model.value", "", "Value model folder; without it, the policy's weights with a zero value head.", Oreo),
+        Text("model.value", "", "Value model folder; without it, the policy's weights with a zero value head.", WithValue),
 
         new("data.train", KeyKind.Texts, null, "Training file, or a list of files (JSONL)."),
         Text("data.validation", "", "File whose loss is measured now and then."),
@@ -39,8 +40,16 @@ internal static class RecipeKeys
         Choice("data.empty", "refuse", ["drop", "refuse"], "What happens to empty responses: dropped and counted, or an error."),
         new("data.deduplicate", KeyKind.Flag, "false", "Keep only the first of equal trajectories.") { DefaultBy = ("objective", Map(("rejection", "true"))) },
         Integer("data.limit", "0", Bounds.NotNegative, "Read only that many lines of each file; 0 reads all."),
-        Choice("data.step_delimiter", "line_break", ["line_break", "line_break_or_period", "agent_turn"], "What ends a step: a line break; also a period and a space (MATH); or nothing inside an assistant turn.", Oreo),
-        Choice("data.state_level", "token", ["token", "step", "response"], "Which positions count as states; follows oreo.level unless that is single_step.", Oreo) with
+        new("data.reward_range", KeyKind.Pair, "", "Smallest and largest reward, as in `[0, 1]`; a reward outside is an error."),
+        Text("data.evaluation", "", "File of evaluation problems (a prompt, question or problem a line), none of which may be trained on."),
+        new("data.allow_overlap", KeyKind.Flag, "false", "Train even on questions of data.validation and data.evaluation, which are otherwise refused."),
+        Number("data.right_at", "0.5", Bounds.Any, "Responses with at least this reward count as right.", Labelled),
+        Integer("data.samples_per_question", "0", Bounds.NotNegative, "Use only the first so many responses to each question; 0 uses all.", Labelled),
+        Integer("data.right_per_question", "0", Bounds.NotNegative, "Most right responses kept of each question, drawn at random; 0 keeps all.", Labelled),
+        Integer("data.wrong_per_question", "0", Bounds.NotNegative, "Most wrong responses kept of each question, drawn at random; 0 keeps all.", Labelled),
+        new("data.right_need_wrong", KeyKind.Flag, "false", "Keep no more right responses of a question than wrong ones, but at least one where there is any.") { Objectives = Labelled },
+        Choice("data.step_delimiter", "line_break", ["line_break", "line_break_or_period", "agent_turn"], "What ends a step: a line break; also a period and a space (MATH); or nothing inside an assistant turn.", WithValue),
+        Choice("data.state_level", "token", ["token", "step", "response"], "Which positions count as states; follows oreo.level unless that is single_step.", WithValue) with
         {
             DefaultBy = ("oreo.level", Map(("step", "step"), ("response", "response"))),
         },
@@ -53,7 +62,7 @@ internal static class RecipeKeys
         {
             DefaultBy = ("objective", Map(("sft", "2e-5"), ("dpo", "5e-7"), ("kto", "5e-8"))),
         },
-        Number("train.value_lr", "5e-6", Bounds.Positive, "Largest learning rate of the value model.", Oreo),
+        Number("train.value_lr", "5e-6", Bounds.Positive, "Largest learning rate of the value model.", WithValue),
         Choice("train.schedule", "cosine", ["cosine", "linear", "constant"], "Course of the learning rates after the warm-up."),
         Integer("train.warmup_steps", "0", Bounds.NotNegative, "Updates over which the learning rates rise from 0."),
         Number("train.min_lr_ratio", "0.1", Bounds.ToOne, "Where cosine and linear end, as a share of the largest learning rate."),
@@ -71,15 +80,17 @@ internal static class RecipeKeys
         Number("dpo.beta", "0.1", Bounds.Positive, "Strength of the tie to the reference.", Dpo),
         Choice("dpo.loss", "sigmoid", ["sigmoid", "ipo"], "Shape of the loss.", Dpo),
         Number("dpo.label_smoothing", "0", new Bounds(0, false, 0.5, true), "Probability that a preference is the wrong way round.", Dpo),
+        new("dpo.length_normalised", KeyKind.Flag, "false", "Whether a response's log-ratio is divided by its number of tokens.") { Objectives = Dpo },
+        Number("dpo.sft_weight", "0", Bounds.NotNegative, "Weight of imitating the chosen response (mean over its tokens) beside the preference.", Dpo),
         Integer("dpo.pairs_per_question", "6", Bounds.FromOne, "Most pairs built from the scored responses to one question.", Dpo),
 
         Number("kto.beta", "0.1", Bounds.Positive, "Strength of the tie to the reference.", Kto),
         Number("kto.desirable_weight", "1", Bounds.NotNegative, "Weight of right responses.", Kto),
         Number("kto.undesirable_weight", "1", Bounds.NotNegative, "Weight of wrong responses.", Kto),
-        Choice("kto.baseline", "mismatched", ["mismatched", "other_side"], "Where the KL baseline comes from: prompts with responses of other prompts, or the batch's other side.", Kto),
+        Choice("kto.baseline", "mismatched", ["mismatched", "other_side"], "Where the KL baseline comes from: the batch's prompts with responses of other questions, or the batch's other side.", Kto),
 
         Choice("oreo.level", "token", ["token", "step", "response", "single_step"], "Form of the policy loss: the action is a token, a step or the response; or the one-step consistency (ablation).", Oreo),
-        Number("oreo.beta", "0.03", Bounds.Positive, "Strength of the KL term in the soft Bellman equation, β.", Oreo),
+        Number("oreo.beta", "0.03", Bounds.Positive, "Strength of the KL term in the soft Bellman equation, β.", WithValue),
         Number("oreo.alpha", "0.01", Bounds.NotNegative, "Weight of the KL regulariser, α; the start value with oreo.target_kl.", Oreo) with
         {
             DefaultBy = ("oreo.level", Map(("step", "0.1"), ("response", "0.3"))),
@@ -92,8 +103,8 @@ internal static class RecipeKeys
         Number("oreo.kl_coefficient_lr", "1e-3", Bounds.Positive, "Learning rate of log α; used with oreo.target_kl.", Oreo),
         Choice("oreo.importance_weights", "none", ["none", "per_sequence", "per_state"], "Weights exp(min(1, log-ratio of the trajectory)), on the mean of each trajectory or on every state of the batch.", Oreo),
         Number("oreo.hinge", "0", Bounds.NotNegative, "Weight of a hinge that keeps correct responses at least as likely as under the reference; response level only.", Oreo),
-        Number("oreo.reward_scale", "1", Bounds.Any, "The reward is scale · reward + shift.", Oreo),
-        Number("oreo.reward_shift", "0", Bounds.Any, "See oreo.reward_scale.", Oreo),
+        Number("oreo.reward_scale", "1", Bounds.Any, "The reward is scale · reward + shift.", WithValue),
+        Number("oreo.reward_shift", "0", Bounds.Any, "See oreo.reward_scale.", WithValue),
         Choice("oreo.reference_cache", "off", ["off", "logprobs"], "Whether the reference's log-probs are computed once and kept; only with oreo.kl sampled.", Oreo),
     ];
 

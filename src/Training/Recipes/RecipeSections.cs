@@ -52,6 +52,17 @@ public sealed record DataRecipe
         Empty = values.Choice<DropPolicy>("data.empty");
         Deduplicate = values.Flag("data.deduplicate");
         Limit = values.Integer("data.limit");
+        RewardRange = values.OptionalPair("data.reward_range") is [var least, var most] ? (least, most) : null;
+        Evaluation = values.OptionalText("data.evaluation");
+        AllowOverlap = values.Flag("data.allow_overlap");
+        RightAt = values.Number("data.right_at");
+        Selection = new SelectionRule
+        {
+            MostSamples = values.Integer("data.samples_per_question"),
+            MostRight = values.Integer("data.right_per_question"),
+            MostWrong = values.Integer("data.wrong_per_question"),
+            RightNeedWrong = values.Flag("data.right_need_wrong"),
+        };
         StepDelimiter = values.Choice<StepDelimiter>("data.step_delimiter");
         StateLevel = values.Choice<StateLevel>("data.state_level");
     }
@@ -88,6 +99,21 @@ public sealed record DataRecipe
 
     /// <summary>Lines read of each file; 0 for all.</summary>
     public int Limit { get; }
+
+    /// <summary>Smallest and largest reward, or null for any.</summary>
+    public (double Least, double Most)? RewardRange { get; }
+
+    /// <summary>File of evaluation problems, or null.</summary>
+    public string? Evaluation { get; }
+
+    /// <summary>Whether questions of validation and evaluation may be trained on.</summary>
+    public bool AllowOverlap { get; }
+
+    /// <summary>Responses with at least this reward count as right.</summary>
+    public double RightAt { get; }
+
+    /// <summary>Which responses of a question are used.</summary>
+    public SelectionRule Selection { get; }
 
     /// <summary>What ends a step.</summary>
     public StepDelimiter StepDelimiter { get; }

@@ -63,6 +63,8 @@ internal sealed class RecipeValues
 
     public double[] Pair(string name) => this[name] as double[] ?? [0, 0];
 
+    public double[]? OptionalPair(string name) => this[name] as double[];
+
     public bool Flag(string name) => this[name] as bool? ?? false;
 
     /// <summary>The enum member whose name is the word without underscores.</summary>

@@ -8,6 +8,8 @@ public sealed class BenchTests
 {
     [Theory]
     [InlineData("sft")]
+    [InlineData("dpo")]
+    [InlineData("kto")]
     [InlineData("oreo")]
     [InlineData("fwdbwd")]
     public void AStepIsMeasured(string objective)
@@ -17,9 +19,9 @@ public sealed class BenchTests
         Rates(json, 2);
         Positive(json, "peak_rss_mb");
         Assert.Equal(4 * 64 / json.GetProperty("median_seconds").GetDouble(), Positive(json, "tokens_per_second"), 1e-3 * json.GetProperty("tokens_per_second").GetDouble());
-        // Two layers of 2·64·64 + 2·64·32 + 3·64·176 weights; heads of 128·64 and 64; attention of 4·2·64·64; three passes, four and three for OREO.
+        // Two layers of 2·64·64 + 2·64·32 + 3·64·176 weights; heads of 128·64 and 64; attention of 4·2·64·64; three passes, four and three for OREO, four for KTO.
         double trunk = 2 * (2.0 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 176)) + 4 * 2 * 64 * 64, policy = trunk + 2 * 128 * 64, value = trunk + 2 * 64;
-        double flops = 256 * (objective == "oreo" ? 4 * policy + 3 * value : 3 * policy);
+        double flops = 256 * (objective switch { "oreo" => 4 * policy + 3 * value, "kto" => 4 * policy, _ => 3 * policy });
         Assert.Equal(flops, json.GetProperty("gflops").GetDouble() * 1e9 * json.GetProperty("median_seconds").GetDouble(), 1e-3 * flops);
     }
 
@@ -55,7 +57,7 @@ public sealed class BenchTests
     [InlineData("expected a measurement.")]
     [InlineData("expected step, decode, gemm as the measurement, received 'stop'.", "stop")]
     [InlineData("--size: expected tiny, S1, S2, S3, received 'S9'", "step", "--size", "S9")]
-    [InlineData("--objective: expected sft, oreo, fwdbwd, received 'dpo'", "step", "--objective", "dpo")]
+    [InlineData("--objective: expected sft, dpo, kto, oreo, fwdbwd, received 'ppo'", "step", "--objective", "ppo")]
     [InlineData("--steps: expected a whole number 1 or more, received '0'.", "step", "--steps", "0")]
     [InlineData("gemm needs --shapes", "gemm")]
     [InlineData("--shapes: expected MxKxN", "gemm", "--shapes", "5x7")]

@@ -9,6 +9,9 @@ public sealed class TrainTests(TinyModel model) : IClassFixture<TinyModel>
     [Theory]
     [InlineData("sft")]
     [InlineData("rejection")]
+    [InlineData("dpo")]
+    [InlineData("kto")]
+    [InlineData("dqo")]
     [InlineData("oreo")]
     public void ARunLeavesModelsMetricsSamplesAndReport(string objective)
     {
@@ -19,14 +22,14 @@ public sealed class TrainTests(TinyModel model) : IClassFixture<TinyModel>
         Assert.Equal(6, json.RootElement.GetProperty("update").GetInt32());
         string[] files = ["recipe.yaml", "metrics.jsonl", "samples.jsonl", "report.html", "policy/config.json", "policy/model.safetensors", "policy/tokenizer.json", "checkpoints/step-6/policy/model.safetensors"];
         foreach (string file in files) Assert.True(File.Exists(Path.Combine(folder, file)), file);
-        Assert.Equal(objective == "oreo", File.Exists(Path.Combine(folder, "value", "model.safetensors")));
+        Assert.Equal(objective is "oreo" or "dqo", File.Exists(Path.Combine(folder, "value", "model.safetensors")));
         Assert.Single(Directory.GetFiles(folder, "events.out.tfevents.*"));
         Assert.Equal(6, File.ReadLines(Path.Combine(folder, "metrics.jsonl")).Count());
         Assert.Equal(2, Directory.GetDirectories(Path.Combine(folder, "checkpoints")).Length);
         using var trained = LanguageModel.Load(Path.Combine(folder, "policy"));
         using var before = LanguageModel.Load(model.Policy);
         Assert.False(trained.Parameters.Items[0].Value.AsSpan<float>().SequenceEqual(before.Parameters.Items[0].Value.AsSpan<float>()));
-        if (objective == "oreo") ValueModel.Load(Path.Combine(folder, "value")).Dispose();
+        if (objective is "oreo" or "dqo") ValueModel.Load(Path.Combine(folder, "value")).Dispose();
         Assert.DoesNotContain("://", File.ReadAllText(Path.Combine(folder, "report.html")), StringComparison.Ordinal);
         CliRun.Of("train", Recipe(objective), "--out", folder).Fails(1, folder, "--resume");
         CliRun.Of("train", Recipe(objective), "--out", folder, "--resume", "--set", "seed=9").Fails(1, "another recipe", "seed");
@@ -34,6 +37,8 @@ public sealed class TrainTests(TinyModel model) : IClassFixture<TinyModel>
 
     [Theory]
     [InlineData("sft")]
+    [InlineData("dpo")]
+    [InlineData("kto")]
     [InlineData("oreo")]
     public void AStoppedRunResumedEqualsAnUninterruptedOneBitForBit(string objective)
     {
@@ -62,11 +67,10 @@ public sealed class TrainTests(TinyModel model) : IClassFixture<TinyModel>
     }
 
     [Fact]
-    public void UnsupportedObjectivesAreRefusedAtOnce()
+    public void UnsupportedDevicesAreRefusedAtOnce()
     {
-        CliRun.Of("train", Recipe("dpo"), "--out", model.File("dpo")).Fails(2, "objective dpo comes with a later version");
         CliRun.Of("train", Recipe("sft"), "--out", model.File("gpu"), "--set", "device=cuda").Fails(2, "device cuda comes with a later version");
-        Assert.False(Directory.Exists(model.File("dpo")));
+        Assert.False(Directory.Exists(model.File("gpu")));
     }
 
     [Theory]
@@ -82,6 +86,41 @@ public sealed class TrainTests(TinyModel model) : IClassFixture<TinyModel>
         Assert.False(Directory.Exists(folder));
     }
 
+    [Theory]
+    [InlineData("dpo", "{\"prompt\":\"1\",\"chosen\":\"2\",\"rejected\":\"2 \"}", "line 1: chosen and rejected are the same response")]
+    [InlineData("dpo", "{\"prompt\":\"1\",\"chosen\":\"2\",\"rejected\":\" \"}", "line 1: the response is empty")]
+    [InlineData("dpo", "{\"prompt\":\"1\",\"response\":\"2\",\"reward\":1}", "none of 1 questions has both a right response")]
+    [InlineData("kto", "{\"prompt\":\"1\",\"response\":\"2\",\"label\":true}", "KTO: expected desirable and undesirable responses, received 1 desirable ones")]
+    [InlineData("kto", "{\"prompt\":\"1\",\"response\":\"2\",\"label\":false}", "received 1 undesirable ones")]
+    [InlineData("kto", "{\"prompt\":\"1\",\"chosen\":\"2\",\"rejected\":\"3\"}", "received a preference pair")]
+    public void DataThatAnObjectiveCannotLearnFromIsRefused(string objective, string line, string part)
+    {
+        string folder = model.File("never");
+        string recipe = Recipe(objective), data = model.Write("bad.jsonl", line);
+        CliRun.Of("train", recipe, "--out", folder, "--set", $"data.train={data}").Fails(1, part);
+        CliRun.Of("inspect", recipe, "--set", $"data.train={data}").Fails(1, part);
+        Assert.False(Directory.Exists(folder));
+    }
+
+    [Fact]
+    public void FinishedPairsTrainToo()
+    {
+        string data = model.Write("finished.jsonl", """{"prompt":"1+1=","chosen":"2","rejected":"3"}""", """{"prompt":"1+1=","chosen":"2","rejected":"11"}""");
+        CliRun run = CliRun.Of("train", Recipe("dpo"), "--out", model.File("finished"), "--set", $"data.train={data}", "--set", "dpo.sft_weight=0.1", "--json").Succeeds();
+        Assert.Contains("rewards/accuracy", run.Lines[^1], StringComparison.Ordinal);
+        Assert.Contains("\"pairs\":2", CliRun.Of("inspect", Recipe("dpo"), "--set", $"data.train={data}", "--json").Succeeds().Lines[^1], StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void QuestionsOfTheEvaluationAreNotTrainedOn()
+    {
+        string held = model.Write("eval.jsonl", """{"question":" 3 +1= ","answer":"4"}""", """{"question":"5+1=","answer":"6"}""");
+        CliRun.Of("train", Recipe("sft"), "--out", model.File("leak"), "--set", $"data.evaluation={held}").Fails(1, "train.jsonl: line 6: this question is also in", "eval.jsonl, line 2");
+        CliRun.Of("train", Recipe("sft"), "--out", model.File("leak"), "--set", $"data.validation={Path.Combine(Path.GetDirectoryName(held)!, "train.jsonl")}").Fails(1, "line 1: this question is also in");
+        CliRun.Of("train", Recipe("sft"), "--out", model.File("leak"), "--set", $"data.evaluation={held}", "--set", "data.allow_overlap=true").Succeeds();
+        CliRun.Of("train", Recipe("sft"), "--out", model.File("range"), "--set", "data.reward_range=[0.5, 1]").Fails(1, "line 1: expected a reward from 0.5 to 1, received 0");
+    }
+
     private static string[] Losses(string folder)
     {
         var losses = new List<string>();
@@ -95,8 +134,11 @@ public sealed class TrainTests(TinyModel model) : IClassFixture<TinyModel>
 
     private string Recipe(string objective)
     {
-        string data = model.Write("train.jsonl", [.. Enumerable.Range(0, 12).Select(i => $"{{\"prompt\":\"{i}+1=\",\"response\":\"{(i % 3 == 0 ? i : i + 1)}\",\"reward\":{(i % 3 == 0 ? 0 : 1)}}}")]);
+        // Two responses to each question, one of them right.
+        string data = objective is "dpo" or "kto"
+            ? model.Write("pairs.jsonl", [.. Enumerable.Range(0, 16).Select(i => $"{{\"prompt\":\"{i / 2}+1=\",\"response\":\"{i / 2 + i % 2}\",\"reward\":{i % 2}}}")])
+            : model.Write("train.jsonl", [.. Enumerable.Range(0, 12).Select(i => $"{{\"prompt\":\"{i}+1=\",\"response\":\"{(i % 3 == 0 ? i : i + 1)}\",\"reward\":{(i % 3 == 0 ? 0 : 1)}}}")]);
         return model.Write(objective + ".yaml", $"objective: {objective}", "out: unused", "model:", $"  policy: {model.Policy}", "data:", $"  train: {data}", "  max_length: 32",
-            "train:", "  steps: 6", "  batch_size: 4", "  max_tokens_per_micro_batch: 32", "  policy_lr: 1e-3", "  checkpoint_every: 3", objective == "oreo" ? "  value_lr: 1e-3" : "");
+            "train:", "  steps: 6", "  batch_size: 4", "  max_tokens_per_micro_batch: 32", "  policy_lr: 1e-3", "  checkpoint_every: 3", objective is "oreo" or "dqo" ? "  value_lr: 1e-3" : "");
     }
 }
