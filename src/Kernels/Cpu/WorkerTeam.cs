@@ -11,12 +11,16 @@ internal interface IParallelWork
 
 /// <summary>
 /// The persistent threads that all CPU ops share. A run hands out task numbers 0..n-1; which thread takes which task
-/// never changes a result, because tasks own their outputs and sum in a fixed order.
+/// never changes a result, because tasks own their outputs and sum in a fixed order. A run waits only for threads that have
+/// joined it: on a busy machine the caller does the work of a thread that the system has not let run yet.
 /// </summary>
 internal static unsafe class WorkerTeam
 {
     // Spinning a little catches the next op of a step; parking soon keeps other processes' time slices whole.
     private const int SpinIterations = 2000;
+
+    private const int RunShift = 32;
+    private const long Closed = 1L << 31, Joined = Closed - 1;
 
     private static readonly Lock Gate = new();
     private static readonly Helper[] Helpers;
@@ -25,8 +29,10 @@ internal static unsafe class WorkerTeam
     private static void* _context;
     private static int _tasks;
     private static int _next;
-    private static int _busy;
-    private static int _epoch;
+
+    // Number of the run, whether it is closed to further threads, and how many have joined and not left: one word, so that a
+    // thread can join only the run that it has seen.
+    private static long _state;
     private static Exception? _failure;
 
     [ThreadStatic] private static bool _inside;
@@ -57,17 +63,18 @@ internal static unsafe class WorkerTeam
         {
             _inside = true;
             _body = &Trampoline<TWork>;
-            // The struct is a local of the caller, so it does not move, and all helpers have left before we return.
+            // The struct is a local of the caller, so it does not move, and all who joined have left before we return.
             _context = Unsafe.AsPointer(ref work);
             _tasks = tasks;
             _next = 0;
             _failure = null;
-            Volatile.Write(ref _busy, Helpers.Length);
-            Interlocked.Increment(ref _epoch);
+            // A full fence: all of the above is seen by whoever sees the new run, and the flags below are read after it.
+            Interlocked.Exchange(ref _state, ((_state >> RunShift) + 1) << RunShift);
             foreach (Helper helper in Helpers) helper.WakeIfParked();
             Drain();
+            Interlocked.Or(ref _state, Closed);
             var spin = new SpinWait();
-            while (Volatile.Read(ref _busy) != 0) spin.SpinOnce(sleep1Threshold: -1);
+            while ((Volatile.Read(ref _state) & Joined) != 0) spin.SpinOnce(sleep1Threshold: -1);
             _inside = false;
             if (_failure is { } failure)
                 System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(failure);
@@ -107,27 +114,43 @@ internal static unsafe class WorkerTeam
         private void Loop()
         {
             _inside = true;
-            for (int seen = 0; ; seen++)
+            for (long seen = 0; ;)
             {
-                AwaitEpochAfter(seen);
+                seen = AwaitRunAfter(seen);
+                if (!TryJoin(seen)) continue;
                 Drain();
-                Interlocked.Decrement(ref _busy);
+                Interlocked.Decrement(ref _state);
             }
         }
 
-        private void AwaitEpochAfter(int seen)
+        /// <summary>Joins a run unless it is over.</summary>
+        private static bool TryJoin(long run)
         {
-            for (int spins = 0; Volatile.Read(ref _epoch) == seen; spins++)
+            for (long state = Volatile.Read(ref _state); state >> RunShift == run && (state & Closed) == 0;)
             {
+                long before = Interlocked.CompareExchange(ref _state, state + 1, state);
+                if (before == state) return true;
+                state = before;
+            }
+            return false;
+        }
+
+        /// <summary>Waits for a run later than the one seen last; its number.</summary>
+        private long AwaitRunAfter(long seen)
+        {
+            for (int spins = 0; ; spins++)
+            {
+                long run = Volatile.Read(ref _state) >> RunShift;
+                if (run != seen) return run;
                 if (spins < SpinIterations)
                 {
                     Thread.SpinWait(8);
                     continue;
                 }
-                // The flag is raised before the epoch is read again, and the caller raises the epoch before it reads the
-                // flag, so one of the two sees the other; a wake-up left over only costs one more turn of this loop.
+                // The flag is raised before the run is read again, and the caller raises the run before it reads the flag, so
+                // one of the two sees the other; a wake-up left over only costs one more turn of this loop.
                 Interlocked.Exchange(ref _parked, 1);
-                if (Volatile.Read(ref _epoch) == seen) _wake.WaitOne();
+                if (Volatile.Read(ref _state) >> RunShift == seen) _wake.WaitOne();
                 Volatile.Write(ref _parked, 0);
                 spins = 0;
             }
