@@ -97,6 +97,9 @@ public sealed class GridProblem : TaskProblem
         return _isWall[next] ? -1 : next;
     }
 
+    /// <summary>The cell two moves on in one direction, or −1 where the edge or a wall forbids it.</summary>
+    internal int Leap(int cell, int direction) => Step(cell, direction) is int over and >= 0 ? Step(over, direction) : -1;
+
     /// <summary>Moves from a cell to the goal, −1 where there is no way.</summary>
     internal int Distance(int cell) => _distance[cell];
 
@@ -107,11 +110,16 @@ public sealed class GridProblem : TaskProblem
     /// A uniform number in [0, 1) that depends on the board alone, not on the budget nor on any seed: it decides the split, so that
     /// a checkpoint trained under one seed has never seen what another seed holds out.
     /// </summary>
-    internal double SplitFraction()
+    internal double SplitFraction() => Fraction(0xB0A2D);
+
+    /// <summary>Whether a leap from a cell comes off: fixed for each board, cell and direction, and not to be seen in the prompt.</summary>
+    internal bool Holds(int cell, int direction, double chance) => Fraction(0xB0A2E + 4 * cell + direction) < chance;
+
+    private double Fraction(int key)
     {
         Span<uint> walls = stackalloc uint[3];
         foreach (int wall in Walls) walls[wall / 32] |= 1u << (wall % 32);
-        uint word = Philox.Block((uint)(Start * 128 + Goal), walls[0], walls[1], walls[2], (uint)Size, 0xB0A2D).A;
+        uint word = Philox.Block((uint)(Start * 128 + Goal), walls[0], walls[1], walls[2], (uint)Size, (uint)key).A;
         return word * (1.0 / 4294967296.0);
     }
 

@@ -17,6 +17,9 @@ internal sealed class GridTask
     // where half of all boards fit the distances; the rest is room for duplicates.
     private const int DrawsPerProblem = 2000;
 
+    /// <summary>Added to a direction, it means a leap: two cells in one move, written with a doubled letter.</summary>
+    internal const int LeapOffset = 4;
+
     private readonly string _name;
     private readonly GridRules _rules;
 
@@ -74,7 +77,7 @@ internal sealed class GridTask
 
     /// <summary>Writes the walk that a demonstrator's choices give: it stops at the goal or when the budget is spent.</summary>
     /// <param name="problem">The board.</param>
-    /// <param name="choose">Given the cell and the last direction (−1 at the start), the next direction, which must be legal.</param>
+    /// <param name="choose">Given the cell and the last choice (−1 at the start), the next direction, which must be legal; plus <see cref="LeapOffset"/> for a leap.</param>
     internal static string Walk(GridProblem problem, Func<int, int, int> choose)
     {
         StringBuilder text = new();
@@ -82,8 +85,10 @@ internal sealed class GridTask
         for (int move = 0; move < problem.Moves && cell != problem.Goal; move++)
         {
             last = choose(cell, last);
-            cell = problem.Step(cell, last);
-            text.Append(GridProblem.Directions[last]).Append(problem.CellName(cell)).Append('\n');
+            bool leap = last >= LeapOffset;
+            int direction = last % LeapOffset;
+            cell = leap ? problem.Leap(cell, direction) : problem.Step(cell, direction);
+            text.Append(GridProblem.Directions[direction], leap ? 2 : 1).Append(problem.CellName(cell)).Append('\n');
         }
         return text.Append("####").Append(problem.CellName(cell)).ToString();
     }
@@ -118,11 +123,14 @@ internal sealed class GridTask
             if (line.IsEmpty) return Wrong(step, end < 0 ? "no answer" : "empty step");
             if (step == problem.Moves) return Wrong(step, $"more than {problem.Moves} moves");
             int direction = GridProblem.Directions.IndexOf(line[0]);
-            if (direction < 0 || line.Length != 3) return Wrong(step, "not a move");
-            int next = problem.Step(cell, direction);
+            bool leap = _rules.Leaps && line.Length == 4 && line[1] == line[0];
+            if (direction < 0 || line.Length != (leap ? 4 : 3)) return Wrong(step, "not a move");
+            int next = leap ? problem.Leap(cell, direction) : problem.Step(cell, direction);
             if (next < 0) return Wrong(step, $"{line[0]} from {problem.CellName(cell)} runs into a wall or the edge");
-            if (GridProblem.ParseCell(line[1..], problem.Size) != next)
+            if (GridProblem.ParseCell(line[^2..], problem.Size) != next)
                 return Wrong(step, $"{line[0]} from {problem.CellName(cell)} leads to {problem.CellName(next)}");
+            if (leap && !problem.Holds(cell, direction, direction < 2 ? _rules.UprightHolds : _rules.SidewaysHolds))
+                return Wrong(step, $"the leap from {problem.CellName(cell)} to {problem.CellName(next)} fails");
             cell = next;
             if (end < 0) return Wrong(step + 1, "no answer");
             at = end + 1;
@@ -180,6 +188,15 @@ internal sealed class GridTask
 /// <param name="Slack">Moves granted beyond the shortest way in half of the problems.</param>
 internal readonly record struct GridRules(int Size, int Walls, int MinDistance, int MaxDistance, int Slack)
 {
+    /// <summary>Whether a move may go two cells at once.</summary>
+    internal bool Leaps { get; init; }
+
+    /// <summary>Chance that a leap up or down comes off.</summary>
+    internal double UprightHolds { get; init; }
+
+    /// <summary>Chance that a leap to the left or right comes off.</summary>
+    internal double SidewaysHolds { get; init; }
+
     /// <summary>Refuses settings that allow no problem.</summary>
     internal void Validate(string task)
     {

@@ -41,7 +41,7 @@ public interface IReasoningTask
 /// <summary>A problem of a task. Problems are equal when their prompts are.</summary>
 public abstract class TaskProblem : IEquatable<TaskProblem>
 {
-    /// <summary>The text shown to the model, closing line break included; it states the problem completely.</summary>
+    /// <summary>The text shown to the model, closing line break included; with the task's settings it states the problem completely.</summary>
     public abstract string Prompt { get; }
 
     /// <inheritdoc/>

@@ -22,7 +22,7 @@ public static class ReasoningTasks
     internal const string GridSplitPattern = @"####|[0-9]+|[\s\S]";
 
     /// <summary>Names that <see cref="Create"/> knows.</summary>
-    public static IReadOnlyList<string> Names { get; } = [Board.TaskName, Maze.TaskName];
+    public static IReadOnlyList<string> Names { get; } = [Board.TaskName, Maze.TaskName, Leaps.TaskName];
 
     /// <summary>The task of that name with its default settings.</summary>
     /// <exception cref="BellmanException">No task has that name.</exception>
@@ -30,6 +30,7 @@ public static class ReasoningTasks
     {
         Board.TaskName => new Board(),
         Maze.TaskName => new Maze(),
+        Leaps.TaskName => new Leaps(),
         _ => throw new BellmanException($"task '{name}' is unknown; expected one of: {string.Join(", ", Names)}."),
     };
 
