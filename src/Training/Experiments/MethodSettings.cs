@@ -60,6 +60,9 @@ public sealed record MethodSettings
     /// <summary>Whether the method trains a value model.</summary>
     public bool UsesValue => Method is ExperimentMethod.OreoToken or ExperimentMethod.OreoStep or ExperimentMethod.OreoResponse;
 
+    /// <summary>Whether <see cref="Alpha"/> has an effect.</summary>
+    public bool UsesAlpha => Method is ExperimentMethod.OreoToken or ExperimentMethod.OreoStep or ExperimentMethod.OreoResponse;
+
     /// <summary>Whether the method needs a frozen reference.</summary>
     public bool UsesReference => Method is not (ExperimentMethod.Sft or ExperimentMethod.Rejection);
 

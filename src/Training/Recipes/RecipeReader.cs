@@ -20,6 +20,9 @@ internal sealed class RecipeReader(KeyTable table, List<string> problems)
     /// <summary>What was read, by full key name; only known keys.</summary>
     public IReadOnlyDictionary<string, RawValue> Values => _values;
 
+    /// <summary>Full names of all sections, empty ones too, in the order of the file.</summary>
+    public List<string> Sections { get; } = [];
+
     /// <summary>Reads a whole recipe.</summary>
     public void ReadYaml(string text)
     {
@@ -102,6 +105,7 @@ internal sealed class RecipeReader(KeyTable table, List<string> problems)
                 continue;
             }
             bool section = table.IsSection(name);
+            if (section) Sections.Add(name);
             if (parser.Accept<MappingStart>(out _) && depth < table.Depth)
             {
                 // Also inside an unknown section: each key can then be named with the one it was meant to be.

@@ -8,11 +8,13 @@ internal static class BarChart
 {
     private const int Width = 640, Row = 26, Right = 62, Top = 4, Bottom = 40;
 
+    internal static int HeightOf(IReadOnlyList<ChartBar> bars) => Top + Row * bars.Count + Bottom;
+
     internal static string Svg(string title, string valueLabel, IReadOnlyList<ChartBar> bars, IReadOnlyList<string> groups)
     {
         // About 7.4 units a character at this size; a third of the width at most.
         int left = Math.Clamp(16 + (int)(7.4 * bars.Select(bar => bar.Label.Length).DefaultIfEmpty(0).Max()), 60, 270);
-        int height = Top + Row * bars.Count + Bottom;
+        int height = HeightOf(bars);
         double low = 0, high = 0;
         foreach (ChartBar bar in bars)
             foreach (double value in (ReadOnlySpan<double>)[bar.Value, bar.Low ?? bar.Value, bar.High ?? bar.Value])

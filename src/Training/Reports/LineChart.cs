@@ -6,7 +6,9 @@ namespace Bellman.Training.Reports;
 /// <summary>Draws line charts as inline SVG.</summary>
 internal static class LineChart
 {
-    private const int Width = 640, Height = 300, Left = 62, Right = 22, Top = 10, Bottom = 42;
+    internal const int Height = 300;
+
+    private const int Width = 640, Left = 62, Right = 22, Top = 10, Bottom = 42;
 
     // More points than pixels say nothing: each of these buckets shows its lowest and highest value.
     private const int Buckets = 300;
