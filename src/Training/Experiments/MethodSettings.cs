@@ -11,6 +11,12 @@ public enum ExperimentMethod
     /// <summary>Imitation of the right samples, equal ones once.</summary>
     Rejection,
 
+    /// <summary>Direct preference optimisation on pairs of a right and a wrong sample of one problem.</summary>
+    Dpo,
+
+    /// <summary>Kahneman-Tversky optimisation on right and wrong samples.</summary>
+    Kto,
+
     /// <summary>OREO with single tokens as actions.</summary>
     OreoToken,
 
@@ -56,6 +62,12 @@ public sealed record MethodSettings
 
     /// <summary>Decay of an averaged policy inside OREO's value loss; 0 for none.</summary>
     public double AveragePolicyDecay { get; init; }
+
+    /// <summary>DPO: most pairs of one problem.</summary>
+    public int Pairs { get; init; } = 6;
+
+    /// <summary>DPO: weight of imitation of the right side.</summary>
+    public double SftWeight { get; init; }
 
     /// <summary>Whether the method trains a value model.</summary>
     public bool UsesValue => Method is ExperimentMethod.OreoToken or ExperimentMethod.OreoStep or ExperimentMethod.OreoResponse;

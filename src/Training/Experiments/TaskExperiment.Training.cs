@@ -42,19 +42,32 @@ public sealed partial class TaskExperiment
         if (settings.UsesValue && value is null) throw new BellmanException($"{settings.Method}: expected a value model, received none.");
         IReadOnlyList<Trajectory> data = Trajectories(samples, settings.StateLevel);
         if (settings.Method == ExperimentMethod.Rejection) data = RightOnes(data);
+        if (settings.Method == ExperimentMethod.Dpo) data = PreferencePairs.Build(data, settings.Pairs, Options.Seed).Trajectories;
         BatchPlan plan = Plan(data, settings);
         int updates = settings.Epochs * plan.BatchesPerEpoch;
         TrainedModel learner = Learner("policy", policy, settings.PolicyRate, updates, settings) with { FrozenUpdates = settings.FrozenPolicyUpdates };
         TrainedModel? critic = settings.UsesValue ? Learner("value", value!, settings.ValueRate, updates, settings) : null;
-        using TrainingMethod method = Method(learner, critic, reference, settings, plan);
+        using TrainingMethod method = Method(learner, critic, reference, data, settings, plan, stage);
         Run(method, plan, updates, run, stage);
     }
 
-    private static TrainingMethod Method(TrainedModel policy, TrainedModel? value, LanguageModel? reference, MethodSettings settings, BatchPlan plan) => settings.Method switch
+    private TrainingMethod Method(TrainedModel policy, TrainedModel? value, LanguageModel? reference, IReadOnlyList<Trajectory> data, MethodSettings settings, BatchPlan plan, ExperimentStage stage)
     {
-        ExperimentMethod.Sft or ExperimentMethod.Rejection => new SftMethod(policy, plan.TokenCapacity, plan.SequenceCapacity),
-        _ => new OreoMethod(policy, value!, reference!, Oreo(settings), plan.TokenCapacity, plan.SequenceCapacity),
-    };
+        int tokens = plan.TokenCapacity, sequences = plan.SequenceCapacity;
+        void Scored(int done, int all) => stage.Tell(done, all, "references");
+        switch (settings.Method)
+        {
+            case ExperimentMethod.Sft or ExperimentMethod.Rejection:
+                return new SftMethod(policy, tokens, sequences);
+            case ExperimentMethod.Dpo:
+                return new DpoMethod(policy, ReferenceLogProbs.Compute(reference!, data, Scored, stage.Cancellation), new DpoOptions { Beta = settings.Beta, SftWeight = settings.SftWeight }, tokens, sequences);
+            case ExperimentMethod.Kto:
+                var kto = new KtoOptions { Beta = settings.Beta };
+                return new KtoMethod(policy, KtoData.Prepare(data, reference!, kto, Options.Seed, Scored, stage.Cancellation), kto, tokens, sequences);
+            default:
+                return new OreoMethod(policy, value!, reference!, Oreo(settings), tokens, sequences);
+        }
+    }
 
     private static OreoOptions Oreo(MethodSettings settings) => new()
     {
@@ -74,7 +87,8 @@ public sealed partial class TaskExperiment
         return right.Count > 0 ? right : throw new DataException("Rejection sampling: expected at least one right sample, received none; sample more, or train the policy longer first.");
     }
 
-    private BatchPlan Plan(IReadOnlyList<Trajectory> data, MethodSettings settings) => new(data, settings.BatchSize, Options.MicroBatchTokens, Options.Seed);
+    private BatchPlan Plan(IReadOnlyList<Trajectory> data, MethodSettings settings) =>
+        new(data, settings.BatchSize, Options.MicroBatchTokens, Options.Seed, unit: settings.Method == ExperimentMethod.Dpo ? 2 : 1);
 
     private static TrainedModel Learner(string name, DecoderModel model, double rate, int updates, MethodSettings settings) =>
         new(name, model, new AdamWOptimizer(model, new AdamWOptions()), new LearningRateSchedule(ScheduleShape.Cosine, rate, Math.Min(settings.Warmup, updates / 2), updates, settings.MinRateRatio));

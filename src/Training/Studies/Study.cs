@@ -1,4 +1,5 @@
 using Bellman.Kernels;
+using Bellman.Training.Data;
 using Bellman.Training.Experiments;
 using Bellman.Training.Recipes;
 using Bellman.Training.Tasks;
@@ -56,6 +57,7 @@ public sealed record Study
         Problems = values.Integer("data.problems");
         Samples = values.Integer("data.samples");
         Temperature = (float)values.Number("data.temperature");
+        Rule = values.Text("data.rule") switch { "ten" => SelectionRule.TenSamples, "balanced" => SelectionRule.Balanced, _ => new SelectionRule() };
         Validation = values.Integer("evaluation.validation");
         HeldOut = values.Integer("evaluation.held_out");
         Widths = [.. values.Integers("search.widths").Select(x => (int)x)];
@@ -105,6 +107,9 @@ public sealed record Study
 
     /// <summary>Temperature of the samples.</summary>
     public float Temperature { get; }
+
+    /// <summary>Which samples are trained on.</summary>
+    public SelectionRule Rule { get; }
 
     /// <summary>Validation problems.</summary>
     public int Validation { get; }
@@ -220,6 +225,7 @@ public sealed record Study
         {
             Method = (ExperimentMethod)method, PolicyRate = 0, BatchSize = values.Integer(prefix + "batch_size"),
             FrozenPolicyUpdates = values.Integer(prefix + "freeze_policy_updates"), AveragePolicyDecay = values.Number(prefix + "average_decay"),
+            Pairs = values.Integer(prefix + "pairs"), SftWeight = values.Number(prefix + "sft_weight"),
         };
         MethodSettings[] grid =
         [

@@ -10,7 +10,7 @@ internal static class StudyKeys
     private static readonly Bounds Widths = new(1, false, 1024, false);
 
     /// <summary>Words for the methods, in the order of <see cref="Experiments.ExperimentMethod"/>.</summary>
-    public static string[] Methods { get; } = ["sft", "rejection", "oreo_token", "oreo_step", "oreo_response"];
+    public static string[] Methods { get; } = ["sft", "rejection", "dpo", "kto", "oreo_token", "oreo_step", "oreo_response"];
 
     private static readonly RecipeKey[] All =
     [
@@ -40,6 +40,10 @@ internal static class StudyKeys
         Size("data.problems", "4000", "Problems on which the policy is sampled.", Bounds.FromOne),
         Size("data.samples", "4", "Samples of each.", Bounds.FromOne),
         new("data.temperature", KeyKind.Number, "1", "Temperature of the samples.") { Bounds = Bounds.Positive },
+        new("data.rule", KeyKind.Choice, "all", "Which samples are trained on: all; the first ten of a problem; or at most 4 right and 4 wrong of 16, never more right than wrong, yet at least one right.")
+        {
+            Choices = ["all", "ten", "balanced"],
+        },
 
         Size("evaluation.validation", "500", "Validation problems; settings are chosen on them.", Bounds.FromOne),
         Size("evaluation.held_out", "1000", "Held-out problems of each seed; all reported numbers are of these.", Bounds.FromOne),
@@ -53,11 +57,16 @@ internal static class StudyKeys
         new("methods.*.lr", KeyKind.Numbers, null, "Largest learning rate of the policy. Several values here and below span the grid.") { Bounds = Bounds.Positive },
         new("methods.*.epochs", KeyKind.Integers, "2", "Passes over the samples.") { Bounds = Bounds.FromOne },
         new("methods.*.value_lr", KeyKind.Numbers, "2e-3", "Largest learning rate of the value model.") { Bounds = Bounds.Positive },
-        new("methods.*.beta", KeyKind.Numbers, "0.03", "β, strength of the tie to the reference.") { Bounds = Bounds.Positive },
+        new("methods.*.beta", KeyKind.Numbers, "0.03", "β, strength of the tie to the reference.")
+        {
+            Bounds = Bounds.Positive, DefaultBy = ("methods.*.method", new Dictionary<string, string> { ["dpo"] = "0.1", ["kto"] = "0.1" }),
+        },
         new("methods.*.alpha", KeyKind.Numbers, "0.01", "α, weight of OREO's KL regulariser.") { Bounds = Bounds.NotNegative },
         Size("methods.*.batch_size", "64", "Trajectories (or pairs) of one update.", Bounds.FromOne),
         Size("methods.*.freeze_policy_updates", "0", "First updates in which only the value model learns.", Bounds.NotNegative),
         new("methods.*.average_decay", KeyKind.Number, "0", "Decay of the averaged policy inside OREO's value loss; 0 for none.") { Bounds = Bounds.BelowOne },
+        Size("methods.*.pairs", "6", "DPO: most pairs of one problem.", Bounds.FromOne),
+        new("methods.*.sft_weight", KeyKind.Number, "0", "DPO: weight of imitation of the right side.") { Bounds = Bounds.NotNegative },
         Size("methods.*.rounds", "1", "Rounds of collecting with the current policy and training on it.", Bounds.FromOne),
         new("methods.*.value_start", KeyKind.Choice, "previous", "Where the value model of a later round starts: from the previous one, or from the policy with a zero head.") { Choices = ["previous", "policy"] },
         new("methods.*.search", KeyKind.Texts, "", "Which policies are searched with the method's value model: own, sft, or both."),

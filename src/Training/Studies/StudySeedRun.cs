@@ -73,7 +73,7 @@ internal sealed class StudySeedRun
 
     /// <summary>Key of what a round of training makes.</summary>
     public string TrainedKey(MethodSettings settings, StudyModels start, StudyModels? value, int round) =>
-        StudyCache.KeyOf("train", settings, SampleKey(start, round), value?.Key);
+        StudyCache.KeyOf("train", settings, SampleKey(start, round), _study.Rule, value?.Key);
 
     /// <summary>One round: samples of the start policy, then training from it with it as the reference.</summary>
     /// <param name="name">Name of the stage.</param>
@@ -87,14 +87,14 @@ internal sealed class StudySeedRun
         string key = TrainedKey(settings, start, value, round);
         string folder = _cache.Models(key, home =>
         {
-            AnswerSet samples = Samples(start, round);
+            IReadOnlyList<GradedSample> samples = SampleSelection.Select(Samples(start, round).Samples, x => x.Problem.Prompt, x => x.IsRight, _study.Rule, _experiment.Options.Seed);
             var clock = Stopwatch.StartNew();
             using LanguageModel policy = LanguageModel.Load(start.Policy, trainable: true);
             using LanguageModel? reference = settings.UsesReference ? LanguageModel.Load(start.Policy) : null;
             using ValueModel? critic = settings.UsesValue ? StartValue(policy, value) : null;
             try
             {
-                _experiment.Train(policy, reference, critic, samples.Samples, settings, Path.Combine(home, "run"), Stage(name));
+                _experiment.Train(policy, reference, critic, samples, settings, Path.Combine(home, "run"), Stage(name));
             }
             catch (DataException error)
             {

@@ -68,11 +68,24 @@ public sealed class TaskExperimentTests
         return policy;
     }
 
+    /// <summary>Two answers to each problem: the demonstrator's with its verdict, and a neighbour's, which is taken as wrong.</summary>
     private List<GradedSample> Demonstrated()
     {
         ProblemSet set = _experiment.Problems(TaskSplit.Demonstration, 12);
-        return [.. _experiment.Demonstrations(12).Select((x, i) => new GradedSample(i, set.Problems[i], set.Prompts[i], x.Ids[set.Prompts[i].Length..],
-            _experiment.Tokenizer.Decode(x.Ids[set.Prompts[i].Length..], skipSpecialTokens: true), true, new GradeResult(x.Reward > 0, null, "")))];
+        IReadOnlyList<Trajectory> data = _experiment.Demonstrations(12);
+        var samples = new List<GradedSample>();
+        for (int i = 0; i < set.Count; i++)
+        {
+            Add(i, i, data[i].Reward > 0);
+            Add(i, (i + 1) % set.Count, false);
+        }
+        return samples;
+
+        void Add(int problem, int from, bool right)
+        {
+            int[] ids = data[from].Ids[set.Prompts[from].Length..];
+            samples.Add(new GradedSample(problem, set.Problems[problem], set.Prompts[problem], ids, _experiment.Tokenizer.Decode(ids, skipSpecialTokens: true), true, new GradeResult(right, null, "")));
+        }
     }
 
     private static float[] Weights(DecoderModel model) => [.. model.Parameters.Items.SelectMany(x => x.Value.ToArray<float>())];

@@ -1,3 +1,4 @@
+using Bellman.Tests;
 using Bellman.Training.Experiments;
 using Bellman.Training.Recipes;
 using Bellman.Training.Studies;
@@ -33,6 +34,22 @@ public sealed class StudyTests
     [InlineData("full")]
     [InlineData("quick")]
     public void Studies_that_come_with_the_program_are_right(string name) => Assert.Equal(name, Study.BuiltIn(name).Name);
+
+    [Fact]
+    public void The_table_in_the_documentation_is_the_programs_table()
+    {
+        string documentation = File.ReadAllText(Path.Combine(TestData.Repository, "docs", "study.md")).ReplaceLineEndings("\n"), table = StudyKeys.Table.Markdown();
+        if (Environment.GetEnvironmentVariable("BELLMAN_WRITE_HELP") == "1")
+            File.WriteAllText(Path.Combine(TestData.Repository, "docs", "study.md"), documentation = documentation[..(documentation.IndexOf("-->", StringComparison.Ordinal) + 5)] + table);
+        Assert.True(documentation.EndsWith("\n" + table, StringComparison.Ordinal), $"docs/study.md must end with this table:\n{table}");
+    }
+
+    [Fact]
+    public void Dpo_and_kto_have_their_own_strength()
+    {
+        Study study = Study.Parse("tasks: {board: {}}\nmethods: {d: {method: dpo, lr: 1e-5}, o: {method: oreo_token, lr: 1e-4}, k: {method: kto, lr: 1e-5, beta: 0.5}}");
+        Assert.Equal([0.1, 0.03, 0.5], study.Methods.Select(x => x.Grid[0].Beta));
+    }
 
     [Fact]
     public void There_is_a_word_for_every_method() => Assert.Equal(Enum.GetNames<ExperimentMethod>().Select(x => x.ToLowerInvariant()), StudyKeys.Methods.Select(x => x.Replace("_", "", StringComparison.Ordinal)));
