@@ -15,6 +15,7 @@ internal static class Root
         var root = new RootCommand("trains language models for multi-step reasoning with OREO, and answers with value-guided search");
         root.Add(QuickstartCommand.Create(terminal));
         root.Add(TrainCommand.Create(terminal));
+        root.Add(IterateCommand.Create(terminal));
         root.Add(StudyCommand.Create(terminal));
         root.Add(RolloutCommand.Create(terminal));
         root.Add(GradeCommand.Create(terminal));

@@ -17,6 +17,9 @@ public enum ExperimentMethod
     /// <summary>Kahneman-Tversky optimisation on right and wrong samples.</summary>
     Kto,
 
+    /// <summary>DQO: OREO's residual without stop gradient and regulariser.</summary>
+    Dqo,
+
     /// <summary>OREO with single tokens as actions.</summary>
     OreoToken,
 
@@ -70,7 +73,7 @@ public sealed record MethodSettings
     public double SftWeight { get; init; }
 
     /// <summary>Whether the method trains a value model.</summary>
-    public bool UsesValue => Method is ExperimentMethod.OreoToken or ExperimentMethod.OreoStep or ExperimentMethod.OreoResponse;
+    public bool UsesValue => Method is ExperimentMethod.Dqo or ExperimentMethod.OreoToken or ExperimentMethod.OreoStep or ExperimentMethod.OreoResponse;
 
     /// <summary>Whether <see cref="Alpha"/> has an effect.</summary>
     public bool UsesAlpha => Method is ExperimentMethod.OreoToken or ExperimentMethod.OreoStep or ExperimentMethod.OreoResponse;

@@ -64,6 +64,8 @@ public sealed partial class TaskExperiment
             case ExperimentMethod.Kto:
                 var kto = new KtoOptions { Beta = settings.Beta };
                 return new KtoMethod(policy, KtoData.Prepare(data, reference!, kto, Options.Seed, Scored, stage.Cancellation), kto, tokens, sequences);
+            case ExperimentMethod.Dqo:
+                return new OreoMethod(policy, value!, ReferenceLogProbs.Compute(reference!, data, Scored, stage.Cancellation), OreoOptions.Dqo with { Beta = settings.Beta }, tokens, sequences);
             default:
                 return new OreoMethod(policy, value!, reference!, Oreo(settings), tokens, sequences);
         }

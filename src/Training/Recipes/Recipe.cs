@@ -32,6 +32,7 @@ public sealed record Recipe
         Dpo = new DpoRecipe(values);
         Kto = new KtoRecipe(values);
         Oreo = new OreoRecipe(values);
+        Iterate = new IterateRecipe(values);
     }
 
     /// <summary>What is trained.</summary>
@@ -69,6 +70,9 @@ public sealed record Recipe
 
     /// <summary>Section <c>oreo</c>; defaults unless that is the objective.</summary>
     public OreoRecipe Oreo { get; }
+
+    /// <summary>Section <c>iterate</c>, which only <c>bellman iterate</c> reads.</summary>
+    public IterateRecipe Iterate { get; }
 
     /// <summary>Keys that the sections read; a test compares them with the key table.</summary>
     internal IReadOnlySet<string> KeysRead => _values.Asked;

@@ -106,6 +106,19 @@ internal static class RecipeKeys
         Number("oreo.reward_scale", "1", Bounds.Any, "The reward is scale · reward + shift.", WithValue),
         Number("oreo.reward_shift", "0", Bounds.Any, "See oreo.reward_scale.", WithValue),
         Choice("oreo.reference_cache", "off", ["off", "logprobs"], "Whether the reference's log-probs are computed once and kept; only with oreo.kl sampled.", Oreo),
+
+        Text("iterate.problems", "", "`bellman iterate` only, as all keys of this section: file of the problems that each round samples."),
+        Choice("iterate.format", "gsm8k", [.. Jobs.ProblemFile.Formats], "Form of both problem files, and how answers are graded."),
+        Choice("iterate.grader", "gsm8k", ["gsm8k", "math"], "How format jsonl is graded."),
+        Integer("iterate.limit", "0", Bounds.NotNegative, "Sample only the first problems; 0 takes all."),
+        Integer("iterate.rounds", "3", Bounds.FromOne, "Rounds of sampling with the current policy, training and evaluating."),
+        Integer("iterate.samples", "10", Bounds.FromOne, "Samples of each problem."),
+        Number("iterate.temperature", "1", Bounds.Positive, "Temperature of the samples."),
+        Integer("iterate.max_tokens", "512", Bounds.FromOne, "Longest answer in tokens, sampled or evaluated."),
+        Choice("iterate.value_start", "previous", ["previous", "policy"], "Where the value model of a later round starts: from the previous one, or from the policy with a zero head."),
+        Text("iterate.eval_problems", "", "File of the problems that the policy answers before the first and after every round; none of them may be sampled."),
+        Integer("iterate.eval_limit", "0", Bounds.NotNegative, "Answer only the first of them; 0 takes all."),
+        Integer("iterate.eval_width", "0", Bounds.NotNegative, "Also answer with step beam search of this width where there is a value model; 0 for greedy answers only."),
     ];
 
     /// <summary>The table by name.</summary>

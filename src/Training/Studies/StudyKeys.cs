@@ -10,7 +10,7 @@ internal static class StudyKeys
     private static readonly Bounds Widths = new(1, false, 1024, false);
 
     /// <summary>Words for the methods, in the order of <see cref="Experiments.ExperimentMethod"/>.</summary>
-    public static string[] Methods { get; } = ["sft", "rejection", "dpo", "kto", "oreo_token", "oreo_step", "oreo_response"];
+    public static string[] Methods { get; } = ["sft", "rejection", "dpo", "kto", "dqo", "oreo_token", "oreo_step", "oreo_response"];
 
     private static readonly RecipeKey[] All =
     [

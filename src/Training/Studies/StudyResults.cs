@@ -1,4 +1,5 @@
 using System.Text.Json.Serialization;
+using Bellman.Training.Evaluation;
 using Bellman.Training.Experiments;
 
 namespace Bellman.Training.Studies;
