@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Cuda.Driver;
 
 namespace Bellman.Kernels;
 
@@ -13,10 +14,14 @@ public abstract class Device
     /// <summary>The host processor: all cores, float32 arithmetic.</summary>
     public static Device Cpu { get; } = new CpuDevice();
 
+    /// <summary>An NVIDIA card, numbered from 0 as the driver numbers them. Needs the NVIDIA driver and nothing else.</summary>
+    /// <exception cref="DeviceException">No driver or card, or too old; the message says what was looked for.</exception>
+    public static Device Cuda(int ordinal) => new CudaDevice(NativeCudaDriver.Load(), ordinal);
+
     /// <summary>A short name for messages, such as "cpu".</summary>
     public abstract string Name { get; }
 
-    /// <summary>Element type of activations on this device: float32 on CPU.</summary>
+    /// <summary>Element type of weights and activations on this device: float32 on CPU, bfloat16 on a card.</summary>
     public abstract DType ActivationType { get; }
 
     /// <summary>Allocates zeroed memory.</summary>

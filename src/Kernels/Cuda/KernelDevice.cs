@@ -86,4 +86,11 @@ internal abstract class KernelDevice : Device
         scratch.Free();
         return _scratch[name] = Create(DType.I32, 1, checked((int)((bytes + 255) / 256 * 64)));
     }
+
+    /// <summary>The first doubles of a scratch tensor; waits for the device.</summary>
+    public static double[] ReadDoubles(Tensor scratch, int count)
+    {
+        int[] words = scratch.Reshape((int)scratch.Length, 1).Slice(0, 2 * count).ToArray<int>();
+        return System.Runtime.InteropServices.MemoryMarshal.Cast<int, double>(words).ToArray();
+    }
 }

@@ -57,6 +57,17 @@ internal sealed class Kernel
     /// <summary>The program's text, printed and linted on first use.</summary>
     public string Ptx => _ptx ??= PtxLint.Require(PtxPrinter.Print(this), Name);
 
+    /// <summary>64-bit FNV-1a hash of the text, as 16 digits: names this exact kernel in the ledger and in messages.</summary>
+    public string PtxHash
+    {
+        get
+        {
+            ulong hash = 14695981039346656037;
+            foreach (char c in Ptx) hash = (hash ^ c) * 1099511628211;
+            return hash.ToString("x16", System.Globalization.CultureInfo.InvariantCulture);
+        }
+    }
+
     /// <inheritdoc/>
     public override string ToString() => $"{Name} ({Threads} threads, {Instructions.Length} instructions)";
 }

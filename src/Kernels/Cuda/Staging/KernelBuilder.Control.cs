@@ -146,6 +146,34 @@ internal sealed partial class KernelBuilder
         return scratch.Load(0, file, line);
     }
 
+    /// <summary>
+    /// Replaces each thread's number by the sum of its own and all later threads' numbers. All threads must come here. Afterwards
+    /// the scratch, one number a thread, holds the results; it can be used again after the next barrier.
+    /// </summary>
+    public void SuffixScan(Variable<F64> value, Shared<F64> scratch, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0) =>
+        Scan(value, scratch, 1, file, line);
+
+    /// <summary>As <see cref="SuffixScan"/>, with all earlier threads.</summary>
+    public void PrefixScan(Variable<F64> value, Shared<F64> scratch, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0) =>
+        Scan(value, scratch, -1, file, line);
+
+    private void Scan(Variable<F64> value, Shared<F64> scratch, int direction, string file, int line)
+    {
+        S32 thread = Thread;
+        scratch.Store(thread, value, file, line);
+        for (int distance = 1; distance < Threads; distance *= 2)
+        {
+            Barrier(file, line);
+            S32 other = thread + direction * distance;
+            Variable<F64> more = Variable<F64>(0.0, file, line);
+            If(direction > 0 ? other < Threads : other >= 0, () => more.Value = scratch.Load(other, file, line), null, file, line);
+            Barrier(file, line);
+            value.Value += more;
+            scratch.Store(thread, value, file, line);
+        }
+        Barrier(file, line);
+    }
+
     private F32 AcrossWarps(F32 value, Shared<F32> scratch, Func<F32, F32, F32> combine, string file, int line)
     {
         if (Warps == 1) return value;

@@ -28,8 +28,7 @@ internal static class GradientNormCuda
         Tensor sums = device.Scratch("GradientNorm sums", (chunks + 1L) * sizeof(double));
         device.Launch(Sums[aligned ? 4 : 1], new(chunks), [table, table, sums]);
         device.Launch(Totals[0], new(1), [sums, chunks]);
-        int[] words = sums.Reshape((int)sums.Length / 2, 2).Slice(chunks, 1).ToArray<int>();
-        return Math.Sqrt(BitConverter.Int64BitsToDouble((uint)words[0] | (long)words[1] << 32));
+        return Math.Sqrt(KernelDevice.ReadDoubles(sums, 1)[0]);
     }
 
     private static Kernel StageSums(int width)
@@ -56,7 +55,7 @@ internal static class GradientNormCuda
             else k.If(first + (width - 1) < length, () => Add(first, width), () => k.For(first, length, 1, one => Add(one, 1)));
         });
         F64 total = k.BlockSum(sum.Value, scratch);
-        k.If(k.Thread.Is(0), () => sums[k.BlockX] = total);
+        k.If(k.Thread.Is(0), () => sums[k.BlockX + 1] = total);
         return k.Build();
     }
 
@@ -67,9 +66,9 @@ internal static class GradientNormCuda
         S32 count = k.ArgumentS32("count");
         Shared<F64> scratch = k.Shared<F64>(Threads);
         Variable<F64> sum = k.Variable<F64>(0.0);
-        k.For(k.Thread, count, Threads, i => sum.Value = sum.Value + sums[i]);
+        k.For(k.Thread, count, Threads, i => sum.Value = sum.Value + sums[i + 1]);
         F64 total = k.BlockSum(sum.Value, scratch);
-        k.If(k.Thread.Is(0), () => sums[count] = total);
+        k.If(k.Thread.Is(0), () => sums[0] = total);
         return k.Build();
     }
 }

@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Cuda;
 
 namespace Bellman.Kernels.Ops.SoftBellman;
 
@@ -65,6 +66,7 @@ public static class SoftBellman
         return device switch
         {
             CpuDevice => SoftBellmanCpu.Run(op, batch, options, policy, dLogProbs, dValues),
+            KernelDevice kernels => SoftBellmanCuda.Run(op, kernels, batch, options, policy, dLogProbs, dValues),
             _ => throw Contract.NoKernel(op, device),
         };
     }

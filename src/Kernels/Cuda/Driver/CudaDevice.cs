@@ -1,0 +1,214 @@
+using System.Runtime.InteropServices;
+using System.Text;
+using Bellman.Kernels.Cuda.Ptx;
+using Bellman.Kernels.Cuda.Staging;
+
+namespace Bellman.Kernels.Cuda.Driver;
+
+/// <summary>
+/// A card. Memory comes from the driver's stream-ordered pool, kernels and copies go through one stream in order; only
+/// downloads wait. One thread at a time.
+/// </summary>
+internal sealed unsafe class CudaDevice : KernelDevice
+{
+    private const int LowestCapability = 80, LowestDriver = 11040;
+    private const int CapabilityMajor = 75, CapabilityMinor = 76, MemoryPools = 115, ReleaseThreshold = 4;
+    private readonly CudaApi _api;
+    private readonly CudaContext _context;
+    private readonly CudaModules _modules;
+    // By address, not by storage: a storage that is forgotten must stay free to be collected.
+    private readonly Dictionary<nint, (string Purpose, long Bytes)> _live = [];
+    private string _purpose = "unnamed";
+
+    public CudaDevice(ICudaDriver driver, int ordinal)
+    {
+        _api = new CudaApi(driver);
+        int version = 0, count = 0, device = 0;
+        _api.Check(driver.Init(0));
+        _api.Check(driver.DriverGetVersion(&version));
+        if (version < LowestDriver)
+            throw new DeviceException($"CUDA: the driver is for CUDA {Version(version)}, {Version(LowestDriver)} or later is needed; update the NVIDIA driver or use cpu.");
+        _api.Check(driver.DeviceGetCount(&count));
+        if (ordinal < 0 || ordinal >= count) throw new DeviceException($"CUDA: device {ordinal} was asked for, the driver has {count}, numbered from 0; use one of them or cpu.");
+        _api.Check(driver.DeviceGet(&device, ordinal));
+        Card = ReadName(device);
+        Capability = 10 * _api.Attribute(CapabilityMajor, device) + _api.Attribute(CapabilityMinor, device);
+        if (Capability < LowestCapability)
+            throw new DeviceException($"CUDA: {Card} has compute capability {Capability / 10}.{Capability % 10}, {LowestCapability / 10}.0 (Ampere) or later is needed; use cpu.");
+        if (_api.Attribute(MemoryPools, device) == 0) throw new DeviceException($"CUDA: {Card} has no memory pools here; update the NVIDIA driver or use cpu.");
+        Name = $"cuda:{ordinal}";
+        _context = new CudaContext(_api, device);
+        Stream = new CudaStream(_context);
+        _modules = new CudaModules(_context);
+        KeepFreedMemory(device);
+    }
+
+    public override string Name { get; }
+
+    /// <summary>The card's name.</summary>
+    public string Card { get; }
+
+    /// <summary>Compute capability times ten, such as 90 for Hopper.</summary>
+    public int Capability { get; }
+
+    /// <summary>Where everything is queued.</summary>
+    public CudaStream Stream { get; }
+
+    /// <summary>What was loaded so far.</summary>
+    public IReadOnlyList<KernelFacts> Loaded => _modules.Facts;
+
+    /// <summary>Names what is allocated until the result is disposed, for messages about full memory.</summary>
+    public Purpose Holding(string purpose)
+    {
+        var before = new Purpose(this, _purpose);
+        _purpose = purpose;
+        return before;
+    }
+
+    public override Storage Allocate(long bytes)
+    {
+        _context.Enter();
+        nint address = 0;
+        nuint size = (nuint)Math.Max(256, bytes);
+        int result = _api.Raw.MemAllocAsync(&address, size, Stream.Handle);
+        if (result == CudaApi.OutOfMemory)
+        {
+            // Storages that were forgotten are freed by the collector; give it a chance, once.
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+            Stream.Synchronize();
+            result = _api.Raw.MemAllocAsync(&address, size, Stream.Handle);
+        }
+        if (result == CudaApi.OutOfMemory) throw Full(bytes);
+        _api.Check(result, $"{bytes} bytes for {_purpose}", "Raw.MemAllocAsync()");
+        lock (_live) _live[address] = (_purpose, bytes);
+        _api.Check(_api.Raw.MemsetD8Async(address, 0, size, Stream.Handle));
+        return new CudaStorage(this, bytes, address);
+    }
+
+    public override void Upload<T>(ReadOnlySpan<T> source, Tensor target)
+    {
+        Require<T>(target, source.Length);
+        if (source.IsEmpty) return;
+        _context.Enter();
+        // From pageable memory the driver has copied the data aside before it returns.
+        fixed (T* data = source) _api.Check(_api.Raw.MemcpyHtoDAsync((nint)target.Address, data, (nuint)target.Bytes, Stream.Handle));
+    }
+
+    public override void Download<T>(Tensor source, Span<T> target)
+    {
+        Require<T>(source, target.Length);
+        if (target.IsEmpty) return;
+        _context.Enter();
+        fixed (T* data = target)
+        {
+            _api.Check(_api.Raw.MemcpyDtoHAsync(data, (nint)source.Address, (nuint)source.Bytes, Stream.Handle));
+            Stream.Synchronize("download");
+        }
+    }
+
+    public override void Clear(Tensor tensor)
+    {
+        if (tensor.Length == 0) return;
+        _context.Enter();
+        _api.Check(_api.Raw.MemsetD8Async((nint)tensor.Address, 0, (nuint)tensor.Bytes, Stream.Handle));
+    }
+
+    public override void Launch(Kernel kernel, Grid grid, ReadOnlySpan<KernelArgument> arguments)
+    {
+        if (grid.Blocks == 0) return;
+        if (arguments.Length != kernel.Parameters.Length)
+            throw new DeviceException($"CUDA: kernel {kernel.Name} takes {kernel.Parameters.Length} arguments, received {arguments.Length}.");
+        _context.Enter();
+        nint function = _modules.Function(kernel);
+        ulong* bits = stackalloc ulong[arguments.Length];
+        void** pointers = stackalloc void*[arguments.Length];
+        for (int i = 0; i < arguments.Length; i++)
+        {
+            if (arguments[i].Misfit(kernel.Parameters[i]) is string misfit) throw new DeviceException($"CUDA: kernel {kernel.Name}: {misfit}.");
+            if (!arguments[i].Tensor.IsEmpty && arguments[i].Tensor.Device != this)
+                throw new DeviceException($"CUDA: kernel {kernel.Name}: argument {kernel.Parameters[i].Name} is on {arguments[i].Tensor.Device.Name}; copy it to {Name} first.");
+            bits[i] = arguments[i].Type == RegisterType.B64 ? (ulong)arguments[i].Tensor.Address : arguments[i].Bits;
+            pointers[i] = &bits[i];
+        }
+        int result = _api.Raw.LaunchKernel(
+            function, (uint)grid.X, (uint)grid.Y, (uint)grid.Z, (uint)kernel.Threads, 1, 1, (uint)kernel.SharedBytes, Stream.Handle, pointers, null);
+        if (result != 0) _api.Check(result, $"{kernel.Name} on {grid.X}×{grid.Y}×{grid.Z} blocks", "Raw.LaunchKernel()");
+    }
+
+    /// <summary>Gives memory back once the work queued before is done. Called by finalisers too: it never throws.</summary>
+    internal void Free(nint address)
+    {
+        lock (_live) _live.Remove(address);
+        // The device itself may be gone already, with its stream; the default stream is always there.
+        if (_context.TryEnter()) _api.Raw.MemFreeAsync(address, Stream.HandleOrZero);
+    }
+
+    private void Require<T>(Tensor tensor, int length) where T : unmanaged
+    {
+        if (tensor.Type != DTypes.Of<T>() || tensor.Length != length)
+            throw new ShapeException($"Tensor: {tensor} copied from or to {length} elements of {typeof(T).Name}.");
+        if (tensor.Length > 0 && tensor.Address == 0) throw new DeviceException($"Tensor: {tensor} on {Name} was freed.");
+    }
+
+    private DeviceException Full(long bytes)
+    {
+        nuint free = 0, total = 0;
+        _api.Raw.MemGetInfo(&free, &total);
+        var holders = new SortedDictionary<string, long>(StringComparer.Ordinal);
+        lock (_live)
+            foreach ((string purpose, long size) in _live.Values) holders[purpose] = holders.GetValueOrDefault(purpose) + size;
+        string held = holders.Count == 0 ? "this process holds nothing" : string.Join(", ", holders.OrderByDescending(x => x.Value).Take(5).Select(x => $"{x.Key} {MiB(x.Value)}"));
+        return new DeviceException(
+            $"Memory: {MiB(bytes)} for {_purpose} could not be allocated on {Name} ({Card}): {MiB((long)free)} of {MiB((long)total)} are free; held: {held}; "
+            + "use a smaller batch, shorter sequences or a smaller model.");
+    }
+
+    private static string MiB(long bytes) => $"{bytes / 1048576.0:F0} MiB";
+
+    private static string Version(int version) => $"{version / 1000}.{version % 1000 / 10}";
+
+    private string ReadName(int device)
+    {
+        byte* name = stackalloc byte[256];
+        _api.Check(_api.Raw.DeviceGetName(name, 256, device));
+        return Encoding.UTF8.GetString(MemoryMarshal.CreateReadOnlySpanFromNullTerminated(name));
+    }
+
+    // By default the pool gives memory back at every wait, and the next step pays for it again.
+    private void KeepFreedMemory(int device)
+    {
+        nint pool = 0;
+        ulong everything = ulong.MaxValue;
+        _api.Check(_api.Raw.DeviceGetDefaultMemPool(&pool, device));
+        _api.Check(_api.Raw.MemPoolSetAttribute(pool, ReleaseThreshold, &everything));
+    }
+
+    /// <summary>Restores the purpose from before.</summary>
+    public readonly struct Purpose(CudaDevice device, string before) : IDisposable
+    {
+        public void Dispose() => device._purpose = before;
+    }
+}
+
+/// <summary>Device memory, freed in the stream's order.</summary>
+internal sealed class CudaStorage(CudaDevice device, long bytes, nint address) : Storage(device, bytes)
+{
+    private nint _address = address;
+
+    ~CudaStorage() => Free();
+
+    internal override nint Address => _address;
+
+    public override void Dispose()
+    {
+        Free();
+        GC.SuppressFinalize(this);
+    }
+
+    private void Free()
+    {
+        nint address = Interlocked.Exchange(ref _address, 0);
+        if (address != 0) device.Free(address);
+    }
+}

@@ -1,0 +1,170 @@
+using System.Runtime.InteropServices;
+using Bellman.Kernels.Cuda.Driver;
+using Bellman.Kernels.Cuda.Staging;
+using Bellman.Kernels.Ops.Residual;
+using Xunit;
+
+namespace Bellman.Kernels.Tests.Cuda;
+
+/// <summary>The driver binding against a fake driver: what is asked of it, and what becomes of its errors.</summary>
+public sealed unsafe class CudaDriverTests
+{
+    [Fact]
+    public void A_device_allocates_copies_launches_and_frees()
+    {
+        var driver = new FakeCudaDriver();
+        var device = new CudaDevice(driver, 0);
+        Assert.Equal(("cuda:0", "Fake H200", 90, DType.BF16), (device.Name, device.Card, device.Capability, device.ActivationType));
+        Tensor x = device.Create<BFloat16>([(BFloat16)1f, (BFloat16)2f], 1, 2), y = device.Create<BFloat16>([(BFloat16)3f, (BFloat16)4f], 1, 2);
+        Assert.Equal([(BFloat16)3f, (BFloat16)4f], y.ToArray<BFloat16>());
+        Residual.Combine(x, y, 0.5f, y);
+        Residual.Combine(x, y, 0.5f, y);
+        Assert.Equal(["residual_bf16_w2", "residual_bf16_w2"], driver.Launches.Select(l => l.Kernel));
+        Assert.Equal([x.Address, y.Address, BitConverter.SingleToUInt32Bits(0.5f), y.Address, 1], driver.Launches[0].Arguments);
+        // Assembled once, and what the assembler said is kept.
+        Assert.Equal(1, driver.Loads);
+        Assert.Equal((32, 0, "fake information"), (device.Loaded[0].Registers, device.Loaded[0].LocalBytes, device.Loaded[0].Log));
+        Assert.Matches("^[0-9a-f]{16}$", device.Loaded[0].PtxHash);
+        Assert.Equal(2, driver.Held);
+        x.Free();
+        x.Free();
+        y.Free();
+        Assert.Equal(0, driver.Held);
+        Assert.Contains("was freed", Assert.Throws<DeviceException>(() => x.ToArray<BFloat16>()).Message);
+    }
+
+    [Fact]
+    public void Memory_that_was_forgotten_is_freed()
+    {
+        var driver = new FakeCudaDriver();
+        var device = new CudaDevice(driver, 0);
+        Forget(device);
+        for (int i = 0; i < 20 && driver.Held > 0; i++)
+        {
+            GC.Collect();
+            GC.WaitForPendingFinalizers();
+        }
+        Assert.Equal(0, driver.Held);
+
+        [System.Runtime.CompilerServices.MethodImpl(System.Runtime.CompilerServices.MethodImplOptions.NoInlining)]
+        static void Forget(CudaDevice device) => device.Create(DType.F32, 10, 10);
+    }
+
+    [Fact]
+    public void Full_memory_names_the_tensor_its_size_and_the_holders()
+    {
+        var driver = new FakeCudaDriver { Capacity = 100L << 20 };
+        var device = new CudaDevice(driver, 0);
+        Tensor weights, state;
+        using (device.Holding("policy weights")) weights = device.Create(DType.F32, 1024, 15 * 1024);
+        using (device.Holding("optimiser state")) state = device.Create(DType.F32, 1024, 5 * 1024);
+        DeviceException error = Assert.Throws<DeviceException>(() =>
+        {
+            using (device.Holding("activations")) device.Create(DType.F32, 1024, 10 * 1024);
+        });
+        Assert.Equal(
+            "Memory: 40 MiB for activations could not be allocated on cuda:0 (Fake H200): 20 MiB of 100 MiB are free; held: policy weights 60 MiB, "
+            + "optimiser state 20 MiB; use a smaller batch, shorter sequences or a smaller model.", error.Message);
+        weights.Free();
+        device.Create(DType.F32, 1024, 10 * 1024).Free();
+        state.Free();
+    }
+
+    [Theory]
+    [InlineData(nameof(FakeCudaDriver.Init), 100, "CUDA: cuInit failed: CUDA_ERROR_100 (100): fake words 100; check that the machine has an NVIDIA card and that this process may use it.")]
+    [InlineData(nameof(FakeCudaDriver.DeviceGetCount), 3, "CUDA: cuDeviceGetCount failed: CUDA_ERROR_3 (3): fake words 3.")]
+    [InlineData(nameof(FakeCudaDriver.DevicePrimaryCtxRetain), 46, "CUDA: cuDevicePrimaryCtxRetain failed: CUDA_ERROR_46 (46): fake words 46.")]
+    [InlineData(nameof(FakeCudaDriver.StreamCreate), 999, "CUDA: cuStreamCreate failed: CUDA_ERROR_999 (999): fake words 999.")]
+    public void A_failing_call_is_named_with_the_drivers_words(string call, int code, string message)
+    {
+        var driver = new FakeCudaDriver { Failing = call, Code = code };
+        Assert.Equal(message, Assert.Throws<DeviceException>(() => new CudaDevice(driver, 0)).Message);
+    }
+
+    [Fact]
+    public void Old_drivers_old_cards_and_absent_cards_are_refused()
+    {
+        Assert.Equal(
+            "CUDA: the driver is for CUDA 11.2, 11.4 or later is needed; update the NVIDIA driver or use cpu.",
+            Assert.Throws<DeviceException>(() => new CudaDevice(new FakeCudaDriver { Version = 11020 }, 0)).Message);
+        Assert.Equal(
+            "CUDA: Fake H200 has compute capability 7.5, 8.0 (Ampere) or later is needed; use cpu.",
+            Assert.Throws<DeviceException>(() => new CudaDevice(new FakeCudaDriver { Capability = 75 }, 0)).Message);
+        Assert.Equal(
+            "CUDA: device 1 was asked for, the driver has 1, numbered from 0; use one of them or cpu.",
+            Assert.Throws<DeviceException>(() => new CudaDevice(new FakeCudaDriver(), 1)).Message);
+    }
+
+    [Fact]
+    public void A_kernel_that_does_not_load_is_named_with_the_log()
+    {
+        var driver = new FakeCudaDriver { Failing = nameof(FakeCudaDriver.ModuleLoadDataEx), Code = 218 };
+        var device = new CudaDevice(driver, 0);
+        Tensor x = device.Create(DType.BF16, 1, 8);
+        string message = Assert.Throws<DeviceException>(() => Residual.Add(x, x, 1)).Message;
+        Assert.StartsWith("CUDA: kernel residual_bf16_w8 (PTX ", message);
+        Assert.EndsWith("could not be loaded: CUDA_ERROR_218 (218): fake words 218; the assembler says: line 1: bad | line 2: worse", message);
+    }
+
+    [Fact]
+    public void A_kernel_that_crashes_is_reported_at_the_next_wait()
+    {
+        var driver = new FakeCudaDriver();
+        var device = new CudaDevice(driver, 0);
+        Tensor x = device.Create(DType.BF16, 1, 8);
+        Residual.Add(x, x, 1);
+        (driver.Failing, driver.Code) = (nameof(FakeCudaDriver.StreamSynchronize), 700);
+        string message = Assert.Throws<DeviceException>(() => x.ToArray<BFloat16>()).Message;
+        Assert.StartsWith("CUDA: cuStreamSynchronize (download) failed: CUDA_ERROR_700 (700)", message);
+        Assert.Contains("Checkpoints on disk are whole", message);
+        Assert.DoesNotContain('\n', message);
+    }
+
+    [Fact]
+    public void A_captured_step_is_launched_as_a_graph_and_a_broken_capture_is_ended()
+    {
+        var driver = new FakeCudaDriver();
+        var device = new CudaDevice(driver, 0);
+        Tensor x = device.Create(DType.BF16, 1, 8);
+        Residual.Add(x, x, 1);
+        using (CudaGraph graph = device.Stream.Capture(() => Residual.Add(x, x, 1)))
+        {
+            Assert.Equal(2, driver.Launches.Count);
+            graph.Launch(device.Stream);
+            Assert.Equal(1, driver.GraphLaunches);
+        }
+        Assert.Throws<InvalidOperationException>(() => device.Stream.Capture(() => throw new InvalidOperationException()));
+        Assert.Equal((2, 2, 2), (driver.Captures, driver.CapturesEnded, driver.GraphsDestroyed));
+        using var start = new CudaEvent(device.Stream.Context);
+        using var end = new CudaEvent(device.Stream.Context);
+        start.Record(device.Stream);
+        end.Record(device.Stream);
+        Assert.Equal(1.5f, end.Since(start));
+        end.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => end.Record(device.Stream));
+    }
+
+    [Fact]
+    public void Arguments_that_do_not_fit_are_refused_before_the_launch()
+    {
+        var driver = new FakeCudaDriver();
+        var device = new CudaDevice(driver, 0);
+        var k = new KernelBuilder("one", 32);
+        k.ArgumentFloats("x", DType.BF16)[k.Thread] = 1f;
+        Kernel kernel = k.Build();
+        Tensor x = device.Create(DType.F32, 1, 32);
+        Assert.Contains("argument x is F32", Assert.Throws<DeviceException>(() => device.Launch(kernel, new(1), [x])).Message);
+        Assert.Contains("takes 1 arguments, received 0", Assert.Throws<DeviceException>(() => device.Launch(kernel, new(1), [])).Message);
+        Assert.Contains("is on cpu", Assert.Throws<DeviceException>(() => device.Launch(kernel, new(1), [Device.Cpu.Create(DType.BF16, 1, 32)])).Message);
+        Assert.Empty(driver.Launches);
+    }
+
+    [Fact]
+    public void Without_a_driver_the_message_says_what_was_looked_for()
+    {
+        if (NativeLibrary.TryLoad("libcuda.so.1", out _) || NativeLibrary.TryLoad("nvcuda.dll", out _)) Assert.Skip("this machine has a driver");
+        string message = Assert.Throws<DeviceException>(() => Device.Cuda(0)).Message;
+        Assert.StartsWith("CUDA: no driver; the system's loader has none of", message);
+        Assert.EndsWith("install the NVIDIA driver or use cpu.", message);
+    }
+}
