@@ -15,6 +15,7 @@ internal static class GradeCommand
         Option<string> data = Opt.Required("--data", "FILE", "JSONL with fields prediction and reference; - for standard input.");
         Option<string?> output = Opt.Text("--out", "FILE", "Where the lines go with extracted and correct added; - for standard output.");
         Option<bool> strict = Opt.Flag("--strict", "gsm8k only: compare the text behind #### character by character.");
+        Option<bool> official = Opt.Flag("--strict-official", "gsm8k and math: the published grader's verdict to the letter, its mistakes included.");
         Option<bool> json = Opt.Flag("--json", "Print the result as one JSON object.");
         var command = new CliCommand("grade", "grades predictions against references")
         {
@@ -25,12 +26,14 @@ internal static class GradeCommand
                 ("bellman grade --format math --data answers.jsonl --out graded.jsonl --json", "each line with \"extracted\" and \"correct\""),
             ],
         };
-        command.Add(format, data, output, strict, json);
+        command.Add(format, data, output, strict, official, json);
         command.SetAction(parsed =>
         {
             string rule = parsed.GetValue(format)!;
             if (parsed.GetValue(strict) && rule != "gsm8k") throw new UsageException($"--strict belongs to --format gsm8k, received {rule}.");
-            var job = new GradeJob(AnswerRule.Find(rule, parsed.GetValue(strict)));
+            if (parsed.GetValue(official) && rule is not ("gsm8k" or "math")) throw new UsageException($"--strict-official belongs to --format gsm8k and math, received {rule}.");
+            if (parsed.GetValue(official) && parsed.GetValue(strict)) throw new UsageException("--strict and --strict-official exclude one another.");
+            var job = new GradeJob(AnswerRule.Find(rule, parsed.GetValue(strict), parsed.GetValue(official)));
             string source = parsed.GetValue(data)!;
             string? target = parsed.GetValue(output);
             AccuracyInterval Grade(JsonLineWriter? writer)

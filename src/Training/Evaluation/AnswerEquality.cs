@@ -78,7 +78,7 @@ internal static partial class AnswerEquality
         return $"{equation[..at].Trim()} - ({equation[(at + 1)..].Trim()})";
     }
 
-    private static bool Close(double a, double b) =>
+    internal static bool Close(double a, double b) =>
         a == b || Math.Abs(a - b) <= Math.Max(Relative * Math.Max(Math.Abs(a), Math.Abs(b)), Absolute) && double.IsFinite(a) && double.IsFinite(b);
 
     // Tuples and intervals; which bracket closes them is not compared (an accepted weakness of the published rule).

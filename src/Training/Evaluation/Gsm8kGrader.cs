@@ -15,14 +15,15 @@ public static class Gsm8kGrader
 
     /// <summary>
     /// The grading behind the published OREO numbers: the last answer of each text (boxed, announced, printed or simply the last
-    /// number) compared as numbers to a thousandth, percentages alike, else as expressions.
+    /// number) compared as numbers to a thousandth, else as expressions.
     /// </summary>
     /// <param name="prediction">The model's whole response.</param>
     /// <param name="reference">The data set's whole answer text.</param>
-    public static AnswerGrade Grade(string prediction, string reference)
+    /// <param name="official">The published verdict to the letter; otherwise its plain mistakes are put right (docs/grading.md).</param>
+    public static AnswerGrade Grade(string prediction, string reference, bool official = false)
     {
         string extracted = AnswerText.Last(prediction), expected = AnswerText.Last(reference);
-        return new AnswerGrade(extracted, expected, AnswerEquality.Same(extracted, expected));
+        return new AnswerGrade(extracted, expected, official ? AnswerEquality.Same(extracted, expected) : AnswerCorrections.Same(extracted, expected));
     }
 
     /// <summary>

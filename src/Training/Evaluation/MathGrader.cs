@@ -16,13 +16,14 @@ public static class MathGrader
     /// <param name="question">The problem; it decides whether commas part answers ("separated by commas").</param>
     /// <param name="prediction">The model's whole response.</param>
     /// <param name="reference">The data set's whole solution.</param>
-    public static MathGrade Grade(string question, string prediction, string reference)
+    /// <param name="official">The published verdict to the letter; otherwise its plain mistakes are put right (docs/grading.md).</param>
+    public static MathGrade Grade(string question, string prediction, string reference, bool official = false)
     {
         List<string> extracted = AnswerText.AllOfMath(question, prediction), expected = AnswerText.AllOfMath(question, reference);
         List<string> references = [.. expected.Distinct()];
         // Of more boxes than answers, the last ones count: earlier ones often hold intermediate results.
         List<string> predictions = [.. extracted.Distinct()];
         if (references.Count > 0 && predictions.Count > references.Count) predictions.RemoveRange(0, predictions.Count - references.Count);
-        return new MathGrade(extracted, expected, AnswerEquality.SameSet(predictions, references));
+        return new MathGrade(extracted, expected, official ? AnswerEquality.SameSet(predictions, references) : AnswerCorrections.SameSet(predictions, references));
     }
 }

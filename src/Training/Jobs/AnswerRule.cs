@@ -22,11 +22,12 @@ public abstract class AnswerRule
     /// <summary>The rule of that name.</summary>
     /// <param name="name">One of <see cref="Names"/>.</param>
     /// <param name="strict">GSM8K only: the text behind <c>#### </c>, character by character.</param>
+    /// <param name="official">GSM8K and MATH: the published verdict to the letter, its mistakes included.</param>
     /// <exception cref="Kernels.BellmanException">No rule has that name.</exception>
-    public static AnswerRule Find(string name, bool strict = false) => name switch
+    public static AnswerRule Find(string name, bool strict = false, bool official = false) => name switch
     {
-        "gsm8k" => new Gsm8kRule(strict),
-        "math" => new MathRule(),
+        "gsm8k" => new Gsm8kRule(strict, official),
+        "math" => new MathRule(official),
         _ => new TaskRule(ReasoningTasks.Create(name)),
     };
 
@@ -39,22 +40,22 @@ public abstract class AnswerRule
     /// <summary>The answer in a response, as votes compare it; empty when there is none.</summary>
     public abstract string Extract(string prediction);
 
-    private sealed class Gsm8kRule(bool strict) : AnswerRule
+    private sealed class Gsm8kRule(bool strict, bool official) : AnswerRule
     {
         public override AnswerVerdict Grade(string question, string prediction, string reference)
         {
-            AnswerGrade grade = strict ? Gsm8kGrader.GradeStrict(prediction, reference) : Gsm8kGrader.Grade(prediction, reference);
+            AnswerGrade grade = strict ? Gsm8kGrader.GradeStrict(prediction, reference) : Gsm8kGrader.Grade(prediction, reference, official);
             return new AnswerVerdict(grade.Extracted, grade.Correct);
         }
 
         public override string Extract(string prediction) => Grade("", prediction, "").Extracted;
     }
 
-    private sealed class MathRule : AnswerRule
+    private sealed class MathRule(bool official) : AnswerRule
     {
         public override AnswerVerdict Grade(string question, string prediction, string reference)
         {
-            MathGrade grade = MathGrader.Grade(question, prediction, reference);
+            MathGrade grade = MathGrader.Grade(question, prediction, reference, official);
             return new AnswerVerdict(string.Join(", ", grade.Extracted), grade.Correct);
         }
 

@@ -18,7 +18,7 @@ public sealed class AnswerGoldenTests(ITestOutputHelper output)
         {
             records++;
             string prediction = Text(record, "prediction_text"), reference = Text(record, "reference_text");
-            AnswerGrade grade = Gsm8kGrader.Grade(prediction, reference), strict = Gsm8kGrader.GradeStrict(prediction, reference);
+            AnswerGrade grade = Gsm8kGrader.Grade(prediction, reference, official: true), strict = Gsm8kGrader.GradeStrict(prediction, reference);
             AnswerGrade expected = new(Text(record, "extracted_prediction"), Text(record, "extracted_reference"), IsTrue(record, "correct"));
             AnswerGrade expectedStrict = new(Text(record, "strict_hash_prediction"), Text(record, "strict_hash_reference"), IsTrue(record, "strict_hash_correct"));
             if (grade != expected) wrong.Add($"{prediction}: expected {expected}, received {grade}");
@@ -37,7 +37,7 @@ public sealed class AnswerGoldenTests(ITestOutputHelper output)
         foreach (JsonElement record in Records("answers.json", "dataset", "math"))
         {
             records++;
-            MathGrade grade = MathGrader.Grade(Text(record, "question"), Text(record, "prediction_text"), Text(record, "reference_text"));
+            MathGrade grade = MathGrader.Grade(Text(record, "question"), Text(record, "prediction_text"), Text(record, "reference_text"), official: true);
             string shown = $"{Text(record, "prediction_text")} for {Text(record, "reference_text")}";
             if (!grade.Extracted.SequenceEqual(Texts(record, "extracted_prediction")) || !grade.ExtractedReference.SequenceEqual(Texts(record, "extracted_reference")))
                 badlyExtracted.Add($"{shown}: received {string.Join(" | ", grade.Extracted)} and {string.Join(" | ", grade.ExtractedReference)}");
