@@ -8,7 +8,7 @@ namespace Bellman.Training.Tests.Recipes;
 public sealed class ShippedRecipesTests
 {
     // A recipe that is added or removed must show up here, so that none escapes the test.
-    private const int Shipped = 8;
+    private const int Shipped = 10;
 
     private static string[] Files => Directory.GetFiles(Path.Combine(TestData.Repository, "recipes"), "*.yaml", SearchOption.AllDirectories);
 
