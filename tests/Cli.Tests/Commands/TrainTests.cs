@@ -26,6 +26,9 @@ public sealed class TrainTests(TinyModel model) : IClassFixture<TinyModel>
         Assert.Single(Directory.GetFiles(folder, "events.out.tfevents.*"));
         Assert.Equal(6, File.ReadLines(Path.Combine(folder, "metrics.jsonl")).Count());
         Assert.Equal(2, Directory.GetDirectories(Path.Combine(folder, "checkpoints")).Length);
+        // The policy starts as its own reference: no pair is preferred, and all of KTO's responses stand at its baseline.
+        using var first = JsonDocument.Parse(File.ReadLines(Path.Combine(folder, "metrics.jsonl")).First());
+        if (objective is "dpo" or "kto") Assert.Equal(objective == "dpo" ? Math.Log(2) : 0.5, first.RootElement.GetProperty("policy/loss").GetDouble(), 5);
         using var trained = LanguageModel.Load(Path.Combine(folder, "policy"));
         using var before = LanguageModel.Load(model.Policy);
         Assert.False(trained.Parameters.Items[0].Value.AsSpan<float>().SequenceEqual(before.Parameters.Items[0].Value.AsSpan<float>()));
