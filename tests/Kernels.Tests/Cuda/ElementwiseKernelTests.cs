@@ -1,6 +1,7 @@
 using Bellman.Kernels.Ops.Embedding;
 using Bellman.Kernels.Ops.Residual;
 using Bellman.Kernels.Ops.Rope;
+using Bellman.Kernels.Ops.Rows;
 using Bellman.Kernels.Ops.SwiGlu;
 using Bellman.Tests;
 using Xunit;
@@ -138,5 +139,34 @@ public sealed class ElementwiseKernelTests
         Embedding.Forward(i, _test.Half(CudaOpTest.Normal(2, 12), 3, 4), 1, y);
         Assert.All(Read(y)[..404], x => Assert.True(float.IsFinite(x)));
         Assert.All(Read(y)[404..], x => Assert.True(float.IsNaN(x)));
+    }
+
+    [Fact]
+    public void Rows_are_gathered_and_scattered()
+    {
+        foreach ((int rows, int columns) in Sizes)
+        {
+            if (rows == 0) continue;
+            // As many indices as rows, each once.
+            int[] indices = [.. Enumerable.Range(0, rows).Select(i => (i * 7 + 3) % rows).Distinct()];
+            float[] source = CudaOpTest.Normal(1, rows * columns), gathered = new float[indices.Length * columns], scattered = CudaOpTest.Normal(2, rows * columns);
+            Tensor i = _test.Integers(indices, indices.Length, 1), target = _test.Output(DType.BF16, indices.Length, columns), all = _test.Half(scattered, rows, columns);
+            Rows.Gather(_test.Half(source, rows, columns), i, target);
+            Rows.Scatter(target, i, all);
+            RowsReference.Gather(source, indices, columns, gathered);
+            RowsReference.Scatter(gathered, indices, columns, scattered);
+            Assert.Equal(gathered, Read(target));
+            Assert.Equal(scattered, Read(all));
+        }
+    }
+
+    [Fact]
+    public void Rows_outside_become_NaN_and_are_not_scattered()
+    {
+        Tensor source = _test.Half([1, 2, 3, 4], 2, 2), target = _test.Output(DType.BF16, 3, 2), indices = _test.Integers([1, 2, -1], 3, 1);
+        Rows.Gather(source, indices, target);
+        Assert.Equal([3f, 4f, float.NaN, float.NaN, float.NaN, float.NaN], Read(target));
+        Rows.Scatter(target, indices, source);
+        Assert.Equal([1f, 2f, 3f, 4f], Read(source));
     }
 }

@@ -1,7 +1,9 @@
 using Bellman.Kernels.Ops.AdamW;
 using Bellman.Kernels.Ops.GradientNorm;
+using Bellman.Kernels.Ops.HeadNorm;
 using Bellman.Kernels.Ops.MatMul;
 using Bellman.Kernels.Ops.RmsNorm;
+using Bellman.Kernels.Ops.ValueHead;
 using Bellman.Tests;
 using Xunit;
 using static Bellman.Kernels.Tests.Cuda.CudaOpTest;
@@ -175,5 +177,49 @@ public sealed class ReductionKernelTests
         }
         b[5] = float.NaN;
         Assert.True(double.IsNaN(GradientNorm.Norm([_test.Single(b, 1, 13)])));
+    }
+
+    [Fact]
+    public void ValueHead_agrees_with_its_reference()
+    {
+        foreach ((int rows, int columns) in Sizes)
+        {
+            float[] hidden = CudaOpTest.Normal(1, rows * columns), weight = CudaOpTest.Normal(2, columns), dValues = OpTest.Normal(3, rows), dw = OpTest.Normal(4, columns);
+            float[] values = new float[rows], dHidden = new float[rows * columns];
+            Tensor h = _test.Half(hidden, rows, columns), w = _test.Half(weight, 1, columns), v = _test.Output(DType.F32, rows, 1);
+            Tensor dh = _test.Output(DType.BF16, rows, columns), tdw = _test.Single(dw, 1, columns);
+            ValueHead.Forward(h, w, v);
+            ValueHead.Backward(_test.Single(dValues, rows, 1), h, w, dh, tdw);
+            ValueHeadReference.Forward(hidden, weight, values);
+            ValueHeadReference.Backward(dValues, hidden, weight, dHidden, dw);
+            TensorComparer.CloseToScale(values, Read(v), 2e-6, $"values {rows}×{columns}", floor: 1);
+            TensorComparer.Close(dHidden, Read(dh), 1e-6, Rounding, $"dHidden {rows}×{columns}");
+            TensorComparer.CloseToScale(dw, Read(tdw), 2e-6, $"dWeight {rows}×{columns}");
+        }
+    }
+
+    [Theory]
+    [InlineData(3, 1, 64)]
+    [InlineData(2, 2, 128)]
+    [InlineData(5, 1, 6)]
+    [InlineData(1, 1, 80)]
+    public void HeadNorm_agrees_with_its_reference(int heads, int keyValueHeads, int dimension)
+    {
+        const int Tokens = 5;
+        int columns = (heads + 2 * keyValueHeads) * dimension, normalised = heads + keyValueHeads;
+        float[] qkv = CudaOpTest.Normal(1, Tokens * columns), qw = CudaOpTest.Normal(2, dimension), kw = CudaOpTest.Normal(3, dimension), dy = CudaOpTest.Normal(4, Tokens * columns);
+        double[] y = new double[qkv.Length], rstd = new double[Tokens * normalised], dx = Doubles(dy), dq = Doubles(OpTest.Normal(5, dimension)), dk = Doubles(OpTest.Normal(6, dimension));
+        Tensor tdq = _test.Single(Floats(dq), 1, dimension), tdk = _test.Single(Floats(dk), 1, dimension);
+        HeadNormReference.Forward(Doubles(qkv), Doubles(qw), Doubles(kw), heads, keyValueHeads, 1e-6, y, rstd);
+        HeadNormReference.Backward(dx, Doubles(qkv), Doubles(qw), Doubles(kw), heads, keyValueHeads, rstd, dq, dk);
+        Tensor tx = _test.Half(qkv, Tokens, columns), tq = _test.Half(qw, 1, dimension), tk = _test.Half(kw, 1, dimension);
+        Tensor ty = _test.Output(DType.BF16, Tokens, columns), tr = _test.Output(DType.F32, Tokens, normalised), tdy = _test.Half(dy, Tokens, columns);
+        HeadNorm.Forward(tx, tq, tk, heads, keyValueHeads, 1e-6f, ty, tr);
+        HeadNorm.Backward(tdy, tx, tq, tk, heads, keyValueHeads, tr, tdq, tdk);
+        CudaOpTest.Close(y, ty, "y");
+        TensorComparer.Close(Floats(rstd), Read(tr), 0, 1e-6, "rstd");
+        CudaOpTest.Close(dx, tdy, "dx", absolute: 1e-5);
+        TensorComparer.CloseToScale(Floats(dq), Read(tdq), 5e-6, "dqWeight");
+        TensorComparer.CloseToScale(Floats(dk), Read(tdk), 5e-6, "dkWeight");
     }
 }

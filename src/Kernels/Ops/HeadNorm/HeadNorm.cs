@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Cuda;
 
 namespace Bellman.Kernels.Ops.HeadNorm;
 
@@ -25,10 +26,11 @@ public static class HeadNorm
     {
         const string Op = "HeadNorm.Forward";
         Device device = Check(Op, qkv, qWeight, kWeight, heads, keyValueHeads, rstd);
-        Contract.Is(y, device, Op, "y", qkv.Rows, qkv.Columns);
+        Contract.IsActivation(y, device, Op, "y", qkv.Rows, qkv.Columns);
         switch (device)
         {
             case CpuDevice: HeadNormCpu.Forward(qkv, qWeight, kWeight, heads, keyValueHeads, epsilon, y, rstd); break;
+            case KernelDevice kernels: HeadNormCuda.Forward(kernels, qkv, qWeight, kWeight, heads, keyValueHeads, epsilon, y, rstd); break;
             default: throw Contract.NoKernel(Op, device);
         }
     }
@@ -50,12 +52,13 @@ public static class HeadNorm
     {
         const string Op = "HeadNorm.Backward";
         Device device = Check(Op, qkv, qWeight, kWeight, heads, keyValueHeads, rstd);
-        Contract.Is(dy, device, Op, "dy", qkv.Rows, qkv.Columns);
+        Contract.IsActivation(dy, device, Op, "dy", qkv.Rows, qkv.Columns);
         if (!dqWeight.IsEmpty) Contract.Is(dqWeight, device, Op, "dqWeight", 1, qWeight.Columns);
         if (!dkWeight.IsEmpty) Contract.Is(dkWeight, device, Op, "dkWeight", 1, qWeight.Columns);
         switch (device)
         {
             case CpuDevice: HeadNormCpu.Backward(dy, qkv, qWeight, kWeight, heads, keyValueHeads, rstd, dqWeight, dkWeight); break;
+            case KernelDevice kernels: HeadNormCuda.Backward(kernels, dy, qkv, qWeight, kWeight, heads, keyValueHeads, rstd, dqWeight, dkWeight); break;
             default: throw Contract.NoKernel(Op, device);
         }
     }
@@ -63,9 +66,9 @@ public static class HeadNorm
     private static Device Check(string op, Tensor qkv, Tensor qWeight, Tensor kWeight, int heads, int keyValueHeads, Tensor rstd)
     {
         Device device = Contract.DeviceOf(qkv, op, "qkv");
-        Contract.Is(qkv, device, op, "qkv", qkv.Rows, qkv.Columns);
-        Contract.Is(qWeight, device, op, "qWeight", 1, qWeight.Columns);
-        Contract.Is(kWeight, device, op, "kWeight", 1, qWeight.Columns);
+        Contract.IsActivation(qkv, device, op, "qkv", qkv.Rows, qkv.Columns);
+        Contract.IsActivation(qWeight, device, op, "qWeight", 1, qWeight.Columns);
+        Contract.IsActivation(kWeight, device, op, "kWeight", 1, qWeight.Columns);
         if (heads <= 0 || keyValueHeads <= 0 || (heads + 2L * keyValueHeads) * qWeight.Columns != qkv.Columns)
             throw new ShapeException(
                 $"{op}: expected {heads} query and 2·{keyValueHeads} key and value heads of {qWeight.Columns} channels, received {qkv.Columns} columns.");

@@ -30,7 +30,7 @@ internal static class MatMulCuda
     public static void BackwardWeight(KernelDevice device, Tensor dy, Tensor x, Tensor dWeight, Tensor dBias)
     {
         Launch(device, "BackwardWeight", new(false, false, dWeight.Type, false, true), dy, x, default, dWeight, dy.Rows);
-        if (!dBias.IsEmpty) device.Launch(ColumnSums[(dy.Columns, dy.Type)], new((dy.Columns + 31) / 32), [dy, dBias, dy.Rows]);
+        if (!dBias.IsEmpty) device.Launch(ColumnSums[(dy.Columns, dy.Type)], ColumnSum.GridFor(dy.Columns), [dy, dBias, dy.Rows]);
     }
 
     private static void Launch(KernelDevice device, string product, Layout layout, Tensor a, Tensor b, Tensor bias, Tensor c, int depth)
@@ -140,22 +140,9 @@ internal static class MatMulCuda
 
     private static Kernel StageColumnSum(int columns, DType type)
     {
-        const int SumThreads = 512;
-        var k = new KernelBuilder($"column_sum_{type.ToString().ToLowerInvariant()}_c{columns}", SumThreads);
+        var k = new KernelBuilder($"column_sum_{type.ToString().ToLowerInvariant()}_c{columns}", ColumnSum.Threads);
         Floats dy = k.ArgumentFloats("dy", type), dBias = k.ArgumentFloats("dBias", DType.F32);
-        S32 rows = k.ArgumentS32("rows"), column = k.BlockX.MultiplyAdd(32, k.Lane);
-        Shared<F32> partial = k.Shared<F32>(SumThreads);
-        Pred inside = column < columns;
-        Variable<F32> sum = k.Variable<F32>(0f);
-        k.If(inside, () => k.For(k.Warp, rows, k.Warps, row => sum.Value = sum.Value + dy.Row(row, columns)[column]));
-        partial[k.Thread] = sum;
-        k.Barrier();
-        k.If(inside & k.Warp.Is(0), () =>
-        {
-            F32 total = dBias[column];
-            for (int warp = 0; warp < k.Warps; warp++) total += partial[k.Lane + 32 * warp];
-            dBias[column] = total;
-        });
+        ColumnSum.Stage(k, columns, k.ArgumentS32("rows"), dBias, (row, column, sum) => sum + dy.Row(row, columns)[column]);
         return k.Build();
     }
 

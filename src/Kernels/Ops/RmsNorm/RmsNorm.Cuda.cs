@@ -9,7 +9,6 @@ namespace Bellman.Kernels.Ops.RmsNorm;
 /// </summary>
 internal static class RmsNormCuda
 {
-    private const int WeightThreads = 512;
     private static readonly KernelTable<(int Columns, DType Type)> Forwards = new(x => StageForward(x.Columns, x.Type));
     private static readonly KernelTable<(int Columns, DType Type)> Inputs = new(x => StageInput(x.Columns, x.Type));
     private static readonly KernelTable<(int Columns, DType Type)> Weights = new(x => StageWeight(x.Columns, x.Type));
@@ -23,7 +22,7 @@ internal static class RmsNormCuda
     {
         if (x.Rows == 0) return;
         // The weight first: where dx shares memory with dy, the weight's gradient still sees dy as it came.
-        if (!dWeight.IsEmpty) device.Launch(Weights[(x.Columns, x.Type)], new((x.Columns + 31) / 32), [dy, x, rstd, dWeight, x.Rows]);
+        if (!dWeight.IsEmpty) device.Launch(Weights[(x.Columns, x.Type)], ColumnSum.GridFor(x.Columns), [dy, x, rstd, dWeight, x.Rows]);
         device.Launch(Inputs[(x.Columns, x.Type)], new(x.Rows), [dy, x, weight, rstd, dx]);
     }
 
@@ -38,22 +37,29 @@ internal static class RmsNormCuda
         S32 row = k.BlockX;
 
         F32[] values = tile.Load(x.Row(row, columns));
-        F32 mean = k.BlockSum(Squares(k, values), sums) * (1f / columns);
+        F32 factor = InverseRms(k, values, columns, epsilon, v => k.BlockSum(v, sums), v => k.BlockMax(v, maxima), v => k.BlockSum(v, again));
+        F32[] w = tile.Load(weight);
+        tile.Store(y.Row(row, columns), [.. values.Zip(w, (v, u) => v * factor * u)]);
+        k.If(k.Thread.Is(0), () => rstd[row] = factor);
+        return k.Build();
+    }
+
+    /// <summary>1 / √(mean square + ε) of a row spread over threads, which three functions join: a sum, a maximum, and a second sum.</summary>
+    internal static F32 InverseRms(
+        KernelBuilder k, F32[] values, int columns, F32 epsilon, Func<F32, F32> sum, Func<F32, F32> largestOf, Func<F32, F32> sumAgain)
+    {
+        F32 mean = sum(Squares(k, values)) * (1f / columns);
         Variable<F32> inverse = k.Variable((mean + epsilon).Sqrt().Reciprocal());
         // Beyond the range of float32 the squares are taken of the row over its largest magnitude. NaN comes here as well.
         k.If(!((mean >= 1e-26f) & (mean <= 1e34f)), () =>
         {
             F32 largest = k.Number(0);
             foreach (F32 value in values) largest = largest.Max(value.Abs());
-            F32 unit = k.BlockMax(largest, maxima).Max(epsilon.Sqrt()), scaled = epsilon / unit / unit;
-            F32 squares = k.BlockSum(Squares(k, [.. values.Select(v => v / unit)]), again);
+            F32 unit = largestOf(largest).Max(epsilon.Sqrt()), scaled = epsilon / unit / unit;
+            F32 squares = sumAgain(Squares(k, [.. values.Select(v => v / unit)]));
             inverse.Value = (squares * (1f / columns) + scaled).Sqrt().Reciprocal() / unit;
         });
-        F32 factor = inverse;
-        F32[] w = tile.Load(weight);
-        tile.Store(y.Row(row, columns), [.. values.Zip(w, (v, u) => v * factor * u)]);
-        k.If(k.Thread.Is(0), () => rstd[row] = factor);
-        return k.Build();
+        return inverse;
     }
 
     private static F32 Squares(KernelBuilder k, F32[] values)
@@ -84,27 +90,12 @@ internal static class RmsNormCuda
         return k.Build();
     }
 
-    // A warp takes every sixteenth row, a lane one column; then the warps' sums are added in order.
     private static Kernel StageWeight(int columns, DType type)
     {
-        var k = new KernelBuilder($"rms_norm_weight_{type.ToString().ToLowerInvariant()}_c{columns}", WeightThreads);
+        var k = new KernelBuilder($"rms_norm_weight_{type.ToString().ToLowerInvariant()}_c{columns}", ColumnSum.Threads);
         Floats dy = k.ArgumentFloats("dy", type), x = k.ArgumentFloats("x", type), rstd = k.ArgumentFloats("rstd", DType.F32);
         Floats dWeight = k.ArgumentFloats("dWeight", DType.F32);
-        S32 rows = k.ArgumentS32("rows"), column = k.BlockX.MultiplyAdd(32, k.Lane);
-        Shared<F32> partial = k.Shared<F32>(WeightThreads);
-        Pred inside = column < columns;
-
-        Variable<F32> sum = k.Variable<F32>(0f);
-        k.If(inside, () => k.For(k.Warp, rows, k.Warps, row =>
-            sum.Value = dy.Row(row, columns)[column].Fma(x.Row(row, columns)[column] * rstd[row], sum)));
-        partial[k.Thread] = sum;
-        k.Barrier();
-        k.If(inside & k.Warp.Is(0), () =>
-        {
-            F32 total = dWeight[column];
-            for (int warp = 0; warp < k.Warps; warp++) total += partial[k.Lane + 32 * warp];
-            dWeight[column] = total;
-        });
+        ColumnSum.Stage(k, columns, k.ArgumentS32("rows"), dWeight, (row, column, sum) => dy.Row(row, columns)[column].Fma(x.Row(row, columns)[column] * rstd[row], sum));
         return k.Build();
     }
 }

@@ -1,3 +1,5 @@
+using Bellman.Kernels.Cuda;
+
 namespace Bellman.Kernels.Ops.Rows;
 
 /// <summary>Moves chosen rows: the head of a model works on the tokens that need it and on no others.</summary>
@@ -10,7 +12,8 @@ public static class Rows
     public static void Gather(Tensor source, Tensor indices, Tensor target)
     {
         Check("Rows.Gather", source, indices, target);
-        RowsCpu.Gather(source, indices, target);
+        if (source.Device is KernelDevice device) RowsCuda.Gather(device, source, indices, target);
+        else RowsCpu.Gather(source, indices, target);
     }
 
     /// <summary>target[indices[i]] = source[i]; other rows keep their contents. Indices must not repeat.</summary>
@@ -20,7 +23,8 @@ public static class Rows
     public static void Scatter(Tensor source, Tensor indices, Tensor target)
     {
         Check("Rows.Scatter", target, indices, source);
-        RowsCpu.Scatter(source, indices, target);
+        if (source.Device is KernelDevice device) RowsCuda.Scatter(device, source, indices, target);
+        else RowsCpu.Scatter(source, indices, target);
     }
 
     /// <summary>tensor[to] = tensor[from].</summary>
@@ -44,6 +48,12 @@ public static class Rows
     {
         if (all.Columns != chosen.Columns || indices.Length != chosen.Rows)
             throw new ShapeException($"{operation}: all rows {all}, chosen rows {chosen} and {indices.Length} indices do not fit.");
+        if (all.Device is KernelDevice device)
+        {
+            Contract.Is(chosen, device, operation, "the chosen rows", all.Type, chosen.Rows, chosen.Columns);
+            Contract.Is(indices, device, operation, "indices", DType.I32, indices.Rows, indices.Columns);
+            return;
+        }
         if (all.Device != Device.Cpu) throw new DeviceException($"{operation}: no implementation for device {all.Device.Name}.");
         foreach (int index in indices.AsSpan<int>())
             if ((uint)index >= (uint)all.Rows) throw new ShapeException($"{operation}: index {index} lies outside {all.Rows} rows.");

@@ -1,3 +1,5 @@
+using Bellman.Kernels.Cuda;
+
 namespace Bellman.Kernels.Ops.ValueHead;
 
 /// <summary>The linear head of a value model: V_t = w · h_t, without bias.</summary>
@@ -10,7 +12,8 @@ public static class ValueHead
     public static void Forward(Tensor hidden, Tensor weight, Tensor values)
     {
         Check("ValueHead.Forward", hidden, weight, values);
-        ValueHeadCpu.Forward(hidden, weight, values);
+        if (hidden.Device is KernelDevice device) ValueHeadCuda.Forward(device, hidden, weight, values);
+        else ValueHeadCpu.Forward(hidden, weight, values);
     }
 
     /// <summary>dHidden = dValues·w and dWeight += Σ_t dValues[t]·hidden[t].</summary>
@@ -24,13 +27,25 @@ public static class ValueHead
         Check("ValueHead.Backward", hidden, weight, dValues);
         if (dHidden.Rows != hidden.Rows || dHidden.Columns != hidden.Columns || dWeight.Length != hidden.Columns)
             throw new ShapeException($"ValueHead.Backward: dHidden {dHidden} and dWeight {dWeight} do not match hidden {hidden}.");
-        ValueHeadCpu.Backward(dValues, hidden, weight, dHidden, dWeight);
+        if (hidden.Device is KernelDevice device)
+        {
+            Contract.IsActivation(dHidden, device, "ValueHead.Backward", "dHidden", hidden.Rows, hidden.Columns);
+            Contract.Is(dWeight, device, "ValueHead.Backward", "dWeight", 1, hidden.Columns);
+            ValueHeadCuda.Backward(device, dValues, hidden, weight, dHidden, dWeight);
+        }
+        else ValueHeadCpu.Backward(dValues, hidden, weight, dHidden, dWeight);
     }
 
     private static void Check(string operation, Tensor hidden, Tensor weight, Tensor values)
     {
         if (weight.Length != hidden.Columns || values.Length != hidden.Rows)
             throw new ShapeException($"{operation}: hidden {hidden}, weight {weight} and values {values} do not fit; expected [T,C], [1,C], [T,1].");
-        if (hidden.Device != Device.Cpu) throw new DeviceException($"{operation}: no implementation for device {hidden.Device.Name}.");
+        if (hidden.Device is KernelDevice device)
+        {
+            Contract.IsActivation(hidden, device, operation, "hidden", hidden.Rows, hidden.Columns);
+            Contract.IsActivation(weight, device, operation, "weight", 1, hidden.Columns);
+            Contract.Is(values, device, operation, "values", hidden.Rows, 1);
+        }
+        else if (hidden.Device != Device.Cpu) throw new DeviceException($"{operation}: no implementation for device {hidden.Device.Name}.");
     }
 }
