@@ -16,7 +16,7 @@ public abstract class Device
 
     /// <summary>An NVIDIA card, numbered from 0 as the driver numbers them. Needs the NVIDIA driver and nothing else.</summary>
     /// <exception cref="DeviceException">No driver or card, or too old; the message says what was looked for.</exception>
-    public static Device Cuda(int ordinal) => new CudaDevice(NativeCudaDriver.Load(), ordinal);
+    public static Device Cuda(int ordinal) => CudaDevice.Of(ordinal);
 
     /// <summary>A short name for messages, such as "cpu".</summary>
     public abstract string Name { get; }

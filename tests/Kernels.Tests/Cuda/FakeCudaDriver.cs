@@ -83,8 +83,6 @@ internal sealed unsafe class FakeCudaDriver : ICudaDriver
 
     public int DevicePrimaryCtxRetain(nint* context, int device) => Make(context);
 
-    public int DevicePrimaryCtxRelease(int device) => Result();
-
     public int CtxSetCurrent(nint context) => Result();
 
     public int MemGetInfo(nuint* free, nuint* total)
@@ -189,8 +187,6 @@ internal sealed unsafe class FakeCudaDriver : ICudaDriver
             if (names[i] is 3 or 5) Encoding.UTF8.GetBytes(names[i] == 3 ? "fake information\0" : "line 1: bad\nline 2: worse\n\0").CopyTo(new Span<byte>(values[i], 100));
         return Make(module);
     }
-
-    public int ModuleUnload(nint module) => Result();
 
     public int ModuleGetFunction(nint* function, nint module, byte* name)
     {

@@ -5,6 +5,7 @@ using Bellman.Kernels.Ops.AdamW;
 using Bellman.Kernels.Ops.Embedding;
 using Bellman.Kernels.Ops.GradientNorm;
 using Bellman.Kernels.Ops.HeadNorm;
+using Bellman.Kernels.Ops.KlPenalty;
 using Bellman.Kernels.Ops.MatMul;
 using Bellman.Kernels.Ops.Residual;
 using Bellman.Kernels.Ops.RmsNorm;
@@ -54,6 +55,8 @@ public sealed class PtxTests
         GradientNorm.Norm([column]);
         Tensor mask = device.Create<float>([1, 1, 1, 1], T, 1);
         var batch = new SoftBellmanBatch(column, column, column, mask, mask, F(1, 1), device.Create<int>([0, T], 2, 1));
+        KlPenalty.Mean(column, mask, batch.SequenceStarts, 1, 0, F(T, 1));
+        KlPenalty.Sampled(column, column, mask, batch.SequenceStarts, 1, 0, F(T, 1));
         SoftBellman.ValueLoss(batch, new() { Beta = 0.03 }, F(T, 1), F(T, 1));
         foreach (SoftBellmanForm form in Enum.GetValues<SoftBellmanForm>()) SoftBellman.PolicyLoss(batch, new() { Beta = 0.03, Form = form }, F(T, 1), F(T, 1));
         var kernels = new SortedDictionary<string, Kernel>(StringComparer.Ordinal);

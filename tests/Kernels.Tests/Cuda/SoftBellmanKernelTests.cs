@@ -1,3 +1,4 @@
+using Bellman.Kernels.Ops.KlPenalty;
 using Bellman.Kernels.Ops.SoftBellman;
 using Bellman.Kernels.Random;
 using Bellman.Tests;
@@ -111,5 +112,36 @@ public sealed class SoftBellmanKernelTests
         var empty = Random(7, [20, 9]);
         Array.Clear(empty.Columns[4], 20, 9);
         Assert.Contains("no state", Assert.Throws<BellmanException>(() => SoftBellman.ValueLoss(Batch(_test.Device, empty), new() { Beta = 0.1 }, d)).Message);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void KlPenalty_agrees_with_the_cpu(bool sampled)
+    {
+        var data = Random(9, [3, 40, 530]);
+        int tokens = data.Starts[^1];
+        for (int t = 0; t < tokens; t++)
+            for (int c = 0; c < 2; c++)
+                if (data.Columns[3][t] == 0) data.Columns[c][t] = float.NaN;
+        // Every sequence has an action; ratios from hardly any to many.
+        for (int s = 0; s < 3; s++) data.Columns[3][data.Starts[s]] = 1;
+        for (int t = 0; t < tokens; t++)
+            if (data.Columns[3][t] != 0) (data.Columns[0][t], data.Columns[1][t]) = (-1f - t % 7 * 1e-3f, -1f - t % 11 * (t % 3 == 0 ? 0.5f : 1e-4f));
+        double Run(Device device, out float[] gradient)
+        {
+            SoftBellmanBatch batch = Batch(device, data);
+            Tensor d = device.Create<float>(OpTest.Normal(1, tokens), tokens, 1);
+            double mean = sampled
+                ? KlPenalty.Sampled(batch.LogProbs, batch.ReferenceLogProbs, batch.ActionMask, batch.SequenceStarts, 0.7, 5, d)
+                : KlPenalty.Mean(batch.LogProbs, batch.ActionMask, batch.SequenceStarts, 0.7, 0, d);
+            gradient = d.ToArray<float>();
+            return mean;
+        }
+        TensorComparer.Close(Run(Device.Cpu, out float[] expected), Run(_test.Device, out float[] actual), 0, 1e-6, "mean");
+        TensorComparer.Close(expected, actual, 1e-7, 1e-6, "gradient");
+
+        Array.Clear(data.Columns[3], data.Starts[1], 40);
+        Assert.Contains("no action", Assert.Throws<BellmanException>(() => Run(_test.Device, out _)).Message);
     }
 }

@@ -13,6 +13,7 @@ internal sealed unsafe class CudaDevice : KernelDevice
 {
     private const int LowestCapability = 80, LowestDriver = 11040;
     private const int CapabilityMajor = 75, CapabilityMinor = 76, MemoryPools = 115, ReleaseThreshold = 4;
+    private static readonly Dictionary<int, CudaDevice> Cards = [];
     private readonly CudaApi _api;
     private readonly CudaContext _context;
     private readonly CudaModules _modules;
@@ -41,6 +42,16 @@ internal sealed unsafe class CudaDevice : KernelDevice
         Stream = new CudaStream(_context);
         _modules = new CudaModules(_context);
         KeepFreedMemory(device);
+    }
+
+    /// <summary>The device of a card, one in the process: tensors of two devices do not mix.</summary>
+    public static CudaDevice Of(int ordinal)
+    {
+        lock (Cards)
+        {
+            if (!Cards.TryGetValue(ordinal, out CudaDevice? device)) Cards[ordinal] = device = new CudaDevice(NativeCudaDriver.Load(), ordinal);
+            return device;
+        }
     }
 
     public override string Name { get; }

@@ -45,12 +45,11 @@ internal abstract class CudaHandle : IDisposable
 /// <summary>The primary context of a card, shared with other libraries in the process and kept until it ends.</summary>
 internal sealed unsafe class CudaContext
 {
-    private readonly int _device;
     [ThreadStatic] private static nint s_current;
 
     public CudaContext(CudaApi api, int device)
     {
-        (Api, _device) = (api, device);
+        Api = api;
         nint context = 0;
         api.Check(api.Raw.DevicePrimaryCtxRetain(&context, device));
         Handle = context;
@@ -60,7 +59,7 @@ internal sealed unsafe class CudaContext
 
     public CudaApi Api { get; }
 
-    public nint Handle { get; private set; }
+    public nint Handle { get; }
 
     /// <summary>Makes the context the calling thread's.</summary>
     public void Enter()
@@ -73,17 +72,9 @@ internal sealed unsafe class CudaContext
     /// <summary>As <see cref="Enter"/>, but tells by its result instead of throwing: for what runs while objects are freed.</summary>
     public bool TryEnter()
     {
-        if (Handle == 0 || (s_current != Handle && Api.Raw.CtxSetCurrent(Handle) != 0)) return false;
+        if (s_current != Handle && Api.Raw.CtxSetCurrent(Handle) != 0) return false;
         s_current = Handle;
         return true;
-    }
-
-    /// <summary>Gives the context back.</summary>
-    public void Release()
-    {
-        if (Handle == 0) return;
-        Api.Raw.DevicePrimaryCtxRelease(_device);
-        Handle = s_current = 0;
     }
 }
 

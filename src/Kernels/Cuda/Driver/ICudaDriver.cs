@@ -15,7 +15,6 @@ internal unsafe interface ICudaDriver
     int DeviceGetDefaultMemPool(nint* pool, int device);
     int MemPoolSetAttribute(nint pool, int attribute, void* value);
     int DevicePrimaryCtxRetain(nint* context, int device);
-    int DevicePrimaryCtxRelease(int device);
     int CtxSetCurrent(nint context);
     int MemGetInfo(nuint* free, nuint* total);
     int MemAllocAsync(nint* address, nuint bytes, nint stream);
@@ -38,7 +37,6 @@ internal unsafe interface ICudaDriver
     int EventSynchronize(nint handle);
     int EventElapsedTime(float* milliseconds, nint start, nint end);
     int ModuleLoadDataEx(nint* module, byte* image, uint options, int* names, void** values);
-    int ModuleUnload(nint module);
     int ModuleGetFunction(nint* function, nint module, byte* name);
     int FuncGetAttribute(int* value, int attribute, nint function);
     int FuncSetAttribute(nint function, int attribute, int value);

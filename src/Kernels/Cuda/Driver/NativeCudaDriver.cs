@@ -20,7 +20,6 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
     private readonly delegate* unmanaged<nint*, int, int> _deviceGetDefaultMemPool;
     private readonly delegate* unmanaged<nint, int, void*, int> _memPoolSetAttribute;
     private readonly delegate* unmanaged<nint*, int, int> _devicePrimaryCtxRetain;
-    private readonly delegate* unmanaged<int, int> _devicePrimaryCtxRelease;
     private readonly delegate* unmanaged<nint, int> _ctxSetCurrent;
     private readonly delegate* unmanaged<nuint*, nuint*, int> _memGetInfo;
     private readonly delegate* unmanaged<nint*, nuint, nint, int> _memAllocAsync;
@@ -43,7 +42,6 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
     private readonly delegate* unmanaged<nint, int> _eventSynchronize;
     private readonly delegate* unmanaged<float*, nint, nint, int> _eventElapsedTime;
     private readonly delegate* unmanaged<nint*, byte*, uint, int*, void**, int> _moduleLoadDataEx;
-    private readonly delegate* unmanaged<nint, int> _moduleUnload;
     private readonly delegate* unmanaged<nint*, nint, byte*, int> _moduleGetFunction;
     private readonly delegate* unmanaged<int*, int, nint, int> _funcGetAttribute;
     private readonly delegate* unmanaged<nint, int, int, int> _funcSetAttribute;
@@ -62,7 +60,6 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
         _deviceGetDefaultMemPool = (delegate* unmanaged<nint*, int, int>)Find(library, "cuDeviceGetDefaultMemPool");
         _memPoolSetAttribute = (delegate* unmanaged<nint, int, void*, int>)Find(library, "cuMemPoolSetAttribute");
         _devicePrimaryCtxRetain = (delegate* unmanaged<nint*, int, int>)Find(library, "cuDevicePrimaryCtxRetain");
-        _devicePrimaryCtxRelease = (delegate* unmanaged<int, int>)Find(library, "cuDevicePrimaryCtxRelease_v2");
         _ctxSetCurrent = (delegate* unmanaged<nint, int>)Find(library, "cuCtxSetCurrent");
         _memGetInfo = (delegate* unmanaged<nuint*, nuint*, int>)Find(library, "cuMemGetInfo_v2");
         _memAllocAsync = (delegate* unmanaged<nint*, nuint, nint, int>)Find(library, "cuMemAllocAsync");
@@ -85,7 +82,6 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
         _eventSynchronize = (delegate* unmanaged<nint, int>)Find(library, "cuEventSynchronize");
         _eventElapsedTime = (delegate* unmanaged<float*, nint, nint, int>)Find(library, "cuEventElapsedTime");
         _moduleLoadDataEx = (delegate* unmanaged<nint*, byte*, uint, int*, void**, int>)Find(library, "cuModuleLoadDataEx");
-        _moduleUnload = (delegate* unmanaged<nint, int>)Find(library, "cuModuleUnload");
         _moduleGetFunction = (delegate* unmanaged<nint*, nint, byte*, int>)Find(library, "cuModuleGetFunction");
         _funcGetAttribute = (delegate* unmanaged<int*, int, nint, int>)Find(library, "cuFuncGetAttribute");
         _funcSetAttribute = (delegate* unmanaged<nint, int, int, int>)Find(library, "cuFuncSetAttribute");
@@ -125,8 +121,6 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
     public int MemPoolSetAttribute(nint pool, int attribute, void* value) => _memPoolSetAttribute(pool, attribute, value);
 
     public int DevicePrimaryCtxRetain(nint* context, int device) => _devicePrimaryCtxRetain(context, device);
-
-    public int DevicePrimaryCtxRelease(int device) => _devicePrimaryCtxRelease(device);
 
     public int CtxSetCurrent(nint context) => _ctxSetCurrent(context);
 
@@ -171,8 +165,6 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
     public int EventElapsedTime(float* milliseconds, nint start, nint end) => _eventElapsedTime(milliseconds, start, end);
 
     public int ModuleLoadDataEx(nint* module, byte* image, uint options, int* names, void** values) => _moduleLoadDataEx(module, image, options, names, values);
-
-    public int ModuleUnload(nint module) => _moduleUnload(module);
 
     public int ModuleGetFunction(nint* function, nint module, byte* name) => _moduleGetFunction(function, module, name);
 

@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Cuda;
 
 namespace Bellman.Kernels.Ops.KlPenalty;
 
@@ -28,6 +29,7 @@ public static class KlPenalty
         if (!dKl.IsEmpty) Contract.Is(dKl, device, Op, "dKl", kl.Rows, 1);
         return device switch
         {
+            KernelDevice kernels => KlPenaltyCuda.Mean(Op, kernels, kl, actionMask, sequenceStarts, coefficient, totalSequences, dKl),
             CpuDevice => KlPenaltyCpu.Mean(Op, kl, actionMask, sequenceStarts, coefficient, totalSequences, dKl),
             _ => throw Contract.NoKernel(Op, device),
         };
@@ -59,6 +61,7 @@ public static class KlPenalty
         if (!dLogProbs.IsEmpty) Contract.Is(dLogProbs, device, Op, "dLogProbs", logProbs.Rows, 1);
         return device switch
         {
+            KernelDevice kernels => KlPenaltyCuda.Sampled(Op, kernels, logProbs, referenceLogProbs, actionMask, sequenceStarts, coefficient, totalSequences, dLogProbs),
             CpuDevice => KlPenaltyCpu.Sampled(Op, logProbs, referenceLogProbs, actionMask, sequenceStarts, coefficient, totalSequences, dLogProbs),
             _ => throw Contract.NoKernel(Op, device),
         };
