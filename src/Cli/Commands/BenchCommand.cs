@@ -10,9 +10,9 @@ namespace Bellman.Cli.Commands;
 /// <summary><c>bellman bench</c>.</summary>
 internal static class BenchCommand
 {
-    private const string Step = "step", Decode = "decode", Gemm = "gemm";
+    private const string Step = "step", Decode = "decode", Gemm = "gemm", Search = "search";
 
-    private static readonly string[] Measurements = [Step, Decode, Gemm];
+    private static readonly string[] Measurements = [Step, Decode, Gemm, Search];
 
     private static readonly Dictionary<string, BenchObjective> Objectives = new()
     {
@@ -23,7 +23,7 @@ internal static class BenchCommand
     {
         var measurement = new Argument<string>("MEASUREMENT")
         {
-            Description = "step: training updates; decode: greedy decoding; gemm: matrix products x·Wᵀ.",
+            Description = "step: training updates; decode: greedy decoding; gemm: matrix products x·Wᵀ; search: beam search three ways.",
             CustomParser = result =>
             {
                 string text = result.Tokens[0].Value;
@@ -31,10 +31,16 @@ internal static class BenchCommand
                 return text;
             },
         };
-        Option<string> size = Opt.Choice("--size", [.. BenchSize.All.Select(x => x.Name)], "S1", "step, decode: model and batch.");
+        Option<string> size = Opt.Choice("--size", [.. BenchSize.All.Select(x => x.Name)], "S1", "step, decode, search: model and batch.");
         Option<string> objective = Opt.Choice("--objective", [.. Objectives.Keys], "sft", "step: what an update does.");
         Option<int> batch = Opt.Number("--batch", "N", 1, 1, 512, "decode: sequences at once.");
         Option<int> newTokens = Opt.Number("--new-tokens", "N", 64, 1, 32767, "decode: tokens drawn for each sequence.");
+        Option<int> width = Opt.Number("--width", "B", 4, 1, 64, "search: paths kept, and steps drawn from each.");
+        Option<int> problems = Opt.Number("--problems", "N", 64, 1, 4096, "search: problems at once.");
+        Option<int> promptTokens = Opt.Number("--prompt-tokens", "N", 128, 1, 16384, "search: tokens of a prompt.");
+        Option<int> stepTokens = Opt.Number("--step-tokens", "N", 16, 1, 16384, "search: tokens of a step.");
+        Option<int> depth = Opt.Number("--depth", "N", 8, 1, 1024, "search: steps of a solution.");
+        Option<int> memory = Opt.Number("--memory", "MB", 8192, 1, int.MaxValue, "search: limit for keys and values.");
         Option<BenchShape[]?> shapes = Shapes();
         Option<int> steps = Opt.Number("--steps", "N", 10, 1, int.MaxValue, "Timed repeats.");
         Option<int> warmUp = Opt.Number("--warmup", "N", 2, 0, int.MaxValue, "Repeats before them; half a second of repeats at least.");
@@ -46,7 +52,8 @@ internal static class BenchCommand
                 "Sizes: " + string.Join("; ", BenchSize.All.Select(Describe)) + ".",
                 "Tokens of a step are batch x length positions, counted once whatever number of models runs over them. GFLOP/s count two operations for each weight in a matrix product and token, "
                 + "twice that backward, and attention without its mask. The peak is what fused multiply-adds reach in registers on all threads, measured in the same run. Rates are of the median repeat. fwdbwd leaves out "
-                + "the optimiser's step, not its memory. gemm packs W once before it times.",
+                + "the optimiser's step, not its memory. gemm packs W once before it times. search runs once each way: a tree that all paths share, caches of each path's own, and the whole text "
+                + "again for each step; its times are comparable within one run only.",
             ],
             Examples =
             [
@@ -56,17 +63,29 @@ internal static class BenchCommand
             ],
         };
         command.Arguments.Add(measurement);
-        command.Add(size, objective, batch, newTokens, shapes, steps, warmUp, json);
+        command.Add(size, objective, batch, newTokens, width, problems, promptTokens, stepTokens, depth, memory, shapes, steps, warmUp, json);
         command.SetAction(parsed =>
         {
             string what = parsed.GetValue(measurement)!;
-            Refuse(parsed, what, [Step, Decode], size);
+            Refuse(parsed, what, [Step, Decode, Search], size);
+            Refuse(parsed, what, [Search], width, problems, promptTokens, stepTokens, depth, memory);
+            Refuse(parsed, what, [Step, Decode, Gemm], steps, warmUp);
             Refuse(parsed, what, [Step], objective);
             Refuse(parsed, what, [Decode], batch, newTokens);
             Refuse(parsed, what, [Gemm], shapes);
             var job = new BenchJob { Repeats = parsed.GetValue(steps), WarmUp = parsed.GetValue(warmUp) };
             BenchSize chosen = BenchSize.All.First(x => x.Name == parsed.GetValue(size));
             if (what == Step) chosen = chosen.For(Objectives[parsed.GetValue(objective)!]);
+            if (what == Search)
+            {
+                var search = new BenchSearchJob(chosen, new BenchSearchOptions
+                {
+                    Width = parsed.GetValue(width), Problems = parsed.GetValue(problems), PromptTokens = parsed.GetValue(promptTokens), StepTokens = parsed.GetValue(stepTokens),
+                    Steps = parsed.GetValue(depth), MaxBytes = (long)parsed.GetValue(memory) << 20,
+                });
+                BenchSearchText.Write(terminal.Output, Progress.Run(terminal, progress => search.Run(progress, terminal.Cancellation)), parsed.GetValue(json));
+                return ExitCodes.Success;
+            }
             BenchShape[] products = parsed.GetValue(shapes) ?? [];
             if (what == Gemm && products.Length == 0) throw new UsageException("gemm needs --shapes MxKxN,…, such as 256x896x4864.");
             BenchResult result = Progress.Run(terminal, progress => what switch

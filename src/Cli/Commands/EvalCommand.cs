@@ -1,7 +1,9 @@
 using System.CommandLine;
 using System.Diagnostics;
+using System.Globalization;
 using Bellman.Cli.Output;
 using Bellman.Runtime.Models;
+using Bellman.Runtime.Search;
 using Bellman.Training.Evaluation;
 using Bellman.Training.Jobs;
 
@@ -10,69 +12,97 @@ namespace Bellman.Cli.Commands;
 /// <summary><c>bellman eval</c>.</summary>
 internal static class EvalCommand
 {
-    private static readonly Dictionary<string, AnswerSearch> Searches = new()
-    {
-        ["greedy"] = AnswerSearch.Greedy, ["sample"] = AnswerSearch.Sample, ["vote"] = AnswerSearch.Vote, ["best-of-n"] = AnswerSearch.BestOfN, ["beam"] = AnswerSearch.Beam,
-    };
-
     public static Command Create(Terminal terminal)
     {
         Option<string> model = Opt.Required("--model", "DIR", "Policy.");
         Option<string> data = Opt.Required("--data", "FILE", "Problems (JSONL); - for standard input.");
         Option<string> format = Opt.Choice("--format", ProblemFile.Formats, null, "Form of the problems, and how answers are graded.");
-        Option<string> search = Opt.Choice("--search", [.. Searches.Keys], "greedy", "How an answer is found.");
-        Option<string?> value = Opt.Text("--value", "DIR", "Value model; needed by best-of-n and beam.");
-        Option<int> width = Opt.Number("--width", "B", 4, 1, 1024, "Partial solutions that beam keeps.");
-        Option<int> samples = Opt.Number("--samples", "N", 8, 1, 4096, "Samples of vote and best-of-n.");
         Option<int> limit = Opt.Number("--limit", "N", 0, 0, int.MaxValue, "Only the first problems; 0 for all.");
-        Option<string[]> stop = Opt.Texts("--stop", "TEXT", "Ends an answer, for models that do not end by themselves; not with beam. \\n is a line break.");
+        Option<string[]> stop = Opt.Texts("--stop", "TEXT", "Ends an answer, for models that do not end by themselves. \\n is a line break.");
         Option<string> grader = Opt.Choice("--grader", ["gsm8k", "math"], "gsm8k", "How --format jsonl is graded.");
         Option<string?> output = Opt.Text("--out", "FILE", "Also write each answer with its verdict (JSONL); - for standard output.");
+        Option<string?> trees = Opt.Text("--trees", "FILE", "Also write the search trees: JSONL, or a page to look at when the name ends with .html.");
+        Option<int[]> sweep = Sweep();
+        Option<string?> report = Opt.Text("--report", "FILE", "With --sweep: a page with the curve of accuracy against tokens.");
         Option<bool> json = Opt.Flag("--json", "Print the result as one JSON object.");
+        var search = new SearchOpts();
         var sampling = new SamplingOpts(1, 512);
         var prompts = new PromptOpts();
         var command = new CliCommand("eval", "solves problems and prints the accuracy with its 95 % interval")
         {
-            Notes = ["An answer that was cut at --max-tokens counts as wrong. Greedy ignores --temperature."],
+            Notes =
+            [
+                "An answer that was cut at a limit counts as wrong. Greedy ignores --temperature. Same seed, same answers, whatever --memory.",
+                "--sweep runs each search at each size: N of the votes and best-of-n, B of beam, lookahead and dvts, walks of mcts.",
+            ],
             Examples =
             [
                 ("bellman eval --model runs/oreo/policy --data gsm8k/test.jsonl --format gsm8k", "greedy decoding"),
-                ("bellman eval --model runs/oreo/policy --value runs/oreo/value --data gsm8k/test.jsonl --format gsm8k --search beam --width 5", "step beam search guided by the value model"),
+                ("bellman eval --model runs/oreo/policy --value runs/oreo/value --data gsm8k/test.jsonl --format gsm8k --search beam --width 5 --trees trees.html", "step beam search guided by the value model, with its trees"),
+                ("bellman eval --model runs/oreo/policy --value runs/oreo/value --data gsm8k/test.jsonl --format gsm8k --search vote,beam --sweep 1,2,4,8 --report sweep.html", "accuracy against budget"),
             ],
         };
-        command.Add(model, data, format, search, value, width, samples);
+        command.Add(model, data, format);
+        search.AddTo(command);
         sampling.AddTo(command);
         command.Add(stop);
         prompts.AddTo(command);
-        command.Add(limit, grader, output, json);
+        command.Add(limit, grader, output, trees, sweep, report, json);
         command.SetAction(parsed =>
         {
             string source = parsed.GetValue(data)!, form = parsed.GetValue(format)!;
-            AnswerSearch way = Searches[parsed.GetValue(search)!];
-            bool needsValue = way is AnswerSearch.Beam or AnswerSearch.BestOfN;
-            if (needsValue && parsed.GetValue(value) is null) throw new UsageException($"--search {parsed.GetValue(search)} needs a value model: --value DIR.");
-            if (way == AnswerSearch.Beam && parsed.GetValue(stop)!.Length > 0) throw new UsageException("--stop does not go with --search beam, whose steps end at line breaks.");
+            search.Check(parsed);
             prompts.Check(parsed);
+            int[] sizes = parsed.GetValue(sweep) ?? [];
+            IReadOnlyList<(AnswerSearch Search, string Name)> searches = search.Searches(parsed);
+            if (sizes.Length == 0 && searches.Count > 1) throw new UsageException("--search takes several searches with --sweep only.");
+            if (sizes.Length == 0 && parsed.GetValue(report) is not null) throw new UsageException("--report belongs to --sweep.");
+            if (sizes.Length > 0 && (parsed.GetValue(output) ?? parsed.GetValue(trees)) is not null) throw new UsageException("--sweep writes no answers and no trees; leave out --out and --trees.");
             AnswerRule rule = AnswerRule.Find(form == "jsonl" ? parsed.GetValue(grader)! : form);
             IReadOnlyList<Problem> problems = ProblemFile.Read(terminal.ReadLines(source), form, source, parsed.GetValue(limit));
             using ModelFolder policy = ModelFolder.Load(parsed.GetValue(model)!);
-            using ValueModel? critic = needsValue ? policy.LoadValue(parsed.GetValue(value)!) : null;
-            var options = new EvaluateOptions
+            bool needsScores = searches.Any(x => AnswerSearchSizes.NeedsScores(x.Search));
+            using ValueModel? critic = needsScores && parsed.GetValue(search.Value) is { } value ? policy.LoadValue(value) : null;
+            using LanguageModel? reference = needsScores && parsed.GetValue(search.Reference) is { } folder ? policy.LoadReference(folder) : null;
+            var models = new SearchModels(policy.Model, critic, reference, parsed.GetValue(search.Beta));
+            EvaluateOptions options = search.Read(parsed, [.. parsed.GetValue(stop)!.Select(SearchOpts.Unescape)], sampling);
+            PromptEncoder encoder = prompts.Read(parsed, policy.Tokenizer);
+            if (sizes.Length > 0)
             {
-                Search = way, Samples = parsed.GetValue(samples), Width = parsed.GetValue(width), Sampling = sampling.Read(parsed),
-                Stop = [.. parsed.GetValue(stop)!.Select(x => x.Replace("\\n", "\n", StringComparison.Ordinal))],
-            };
-            var job = new EvaluateJob(policy, critic, rule, prompts.Read(parsed, policy.Tokenizer), options);
+                var job = new SweepJob(models, policy.Tokenizer, rule, encoder, options);
+                IReadOnlyList<SweepPoint> points = Progress.Run(terminal, progress => job.Run(problems, searches, sizes, progress, null, terminal.Cancellation));
+                if (parsed.GetValue(report) is { } page) SweepJob.Report(points).Save(page);
+                Print(terminal.Output, points, parsed.GetValue(json));
+                return ExitCodes.Success;
+            }
+            var evaluation = new EvaluateJob(models, policy.Tokenizer, rule, encoder, options);
+            SearchTreeFile? kept = parsed.GetValue(trees) is null ? null : new SearchTreeFile(policy.Tokenizer);
             var clock = Stopwatch.StartNew();
-            IReadOnlyList<ProblemResult> results = Progress.Run(terminal, progress => job.Run(problems, progress, terminal.Cancellation));
+            IReadOnlyList<ProblemResult> results = Progress.Run(terminal, progress => evaluation.Run(problems, progress, kept is null ? null : kept.Add, terminal.Cancellation));
             double seconds = clock.Elapsed.TotalSeconds;
             string? target = parsed.GetValue(output);
             if (target is not null) terminal.WriteLines(target, writer => Write(results, writer));
-            Print(terminal.Beside(target), results, parsed.GetValue(search)!, seconds, parsed.GetValue(json));
+            kept?.Save(parsed.GetValue(trees)!);
+            Print(terminal.Beside(target), results, searches[0].Name, seconds, parsed.GetValue(json));
             return ExitCodes.Success;
         });
         return command;
     }
+
+    private static Option<int[]> Sweep() => new("--sweep")
+    {
+        HelpName = "N,N,…", Description = "Sizes to run the searches at, such as 1,2,4,8: prints a table instead.",
+        CustomParser = result =>
+        {
+            var sizes = new List<int>();
+            foreach (string text in result.Tokens[0].Value.Split(','))
+            {
+                if (int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out int size) && size is >= 1 and <= 4096) sizes.Add(size);
+                else result.AddError($"--sweep: expected whole numbers from 1 to 4096 with commas, received '{text}'.");
+            }
+            return [.. sizes];
+        },
+    };
 
     private static void Write(IReadOnlyList<ProblemResult> results, JsonLineWriter writer)
     {
@@ -88,6 +118,8 @@ internal static class EvalCommand
                 json.WriteBoolean("correct", result.IsCorrect);
                 json.WriteBoolean("finished", result.IsFinished);
                 if (result.Value is { } value && float.IsFinite(value)) json.WriteNumber("value", value);
+                json.WriteNumber("distinct_tokens", result.Counts.DistinctTokens);
+                json.WriteNumber("calls", result.Counts.Calls);
             });
         }
     }
@@ -95,10 +127,11 @@ internal static class EvalCommand
     private static void Print(TextWriter output, IReadOnlyList<ProblemResult> results, string search, double seconds, bool json)
     {
         var accuracy = new AccuracyInterval(results.Count(x => x.IsCorrect), results.Count);
-        int cut = results.Count(x => !x.IsFinished);
+        int cut = results.Count(x => !x.IsFinished), notFinite = results.Sum(x => x.Counts.NotFinite), exhausted = results.Count(x => x.Counts.IsExhausted);
         if (!json)
         {
-            output.WriteLine($"{search}: {accuracy.Correct} of {accuracy.Total} correct: {accuracy}{(cut > 0 ? $"; {cut} cut at the limit of tokens" : "")}");
+            output.WriteLine($"{search}: {accuracy.Correct} of {accuracy.Total} correct: {accuracy}{(cut > 0 ? $"; {cut} without a finished answer" : "")}"
+                + $"{(exhausted > 0 ? $"; {exhausted} ended by the budget" : "")}{(notFinite > 0 ? $"; {notFinite} scores were no numbers and ranked last" : "")}");
             return;
         }
         output.WriteLine(JsonLineWriter.Format(fields =>
@@ -106,7 +139,37 @@ internal static class EvalCommand
             fields.WriteString("search", search);
             fields.WriteAccuracy(accuracy);
             fields.WriteNumber("cut", cut);
+            fields.WriteNumber("exhausted", exhausted);
+            fields.WriteNumber("not_finite", notFinite);
+            fields.WriteNumber("distinct_tokens", results.Sum(x => x.Counts.DistinctTokens));
             fields.WriteNumber("seconds", Math.Round(seconds, 3));
+        }));
+    }
+
+    private static void Print(TextWriter output, IReadOnlyList<SweepPoint> points, bool json)
+    {
+        if (!json)
+        {
+            output.WriteLine($"{"search",-14} {"size",5} {"tokens/problem",15} {"seconds",9}  accuracy");
+            foreach (SweepPoint point in points)
+                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{point.Name,-14} {point.Size,5} {point.TokensPerProblem,15:0.0} {point.Seconds,9:0.00}  {point.Accuracy}"));
+            return;
+        }
+        output.WriteLine(JsonLineWriter.Format(fields =>
+        {
+            fields.WriteStartArray("sweep");
+            foreach (SweepPoint point in points)
+            {
+                fields.WriteStartObject();
+                fields.WriteString("search", point.Name);
+                fields.WriteNumber("size", point.Size);
+                fields.WriteAccuracy(point.Accuracy);
+                fields.WriteNumber("cut", point.Unfinished);
+                fields.WriteNumber("tokens_per_problem", Math.Round(point.TokensPerProblem, 2));
+                fields.WriteNumber("seconds", Math.Round(point.Seconds, 3));
+                fields.WriteEndObject();
+            }
+            fields.WriteEndArray();
         }));
     }
 }

@@ -18,12 +18,17 @@ public sealed record GenerationRequest(int[] PromptIds, int Samples = 1, ulong S
 public sealed record GenerationResult(int Request, int Sample, int[] Ids, float[] LogProbs, FinishReason Finish);
 
 /// <summary>
-/// Continues many prompts at once. Samples of a prompt share its keys and values; a sequence that ends makes room for the next
-/// at once. What a sample says depends on (seed, stream, sample) and on nothing else in the job.
+/// Continues many prompts at once. Samples of a prompt share its keys and values and are computed once as long as they agree; a
+/// prompt whose beginning was computed before, in this run or an earlier one, goes on from there; a sequence that ends makes room
+/// for the next at once. Where the memory limit is reached, sequences wait and are taken up again. What a sample says depends on
+/// (seed, stream, sample) and on nothing else in the job.
 /// </summary>
-public sealed class Generator(LanguageModel model, int maxLive = 128) : IDisposable
+/// <param name="model">The policy; the caller disposes it.</param>
+/// <param name="maxLive">Most sequences in one pass.</param>
+/// <param name="memory">Page size and memory limit; null for the defaults.</param>
+public sealed class Generator(LanguageModel model, int maxLive = 128, KvOptions? memory = null) : IDisposable
 {
-    private readonly KvCache _cache = new(model);
+    private readonly KvCache _cache = new(model, memory);
 
     /// <summary>Tokens that passed through the model so far.</summary>
     public long TokensComputed => _cache.TokensComputed;
@@ -35,31 +40,28 @@ public sealed class Generator(LanguageModel model, int maxLive = 128) : IDisposa
     /// <param name="onResult">Called for each continuation as it ends, on the calling thread.</param>
     /// <param name="cancellation">Stops between tokens.</param>
     /// <exception cref="BellmanException">A prompt is empty, too long or holds an id outside the vocabulary.</exception>
+    /// <exception cref="DeviceException">The memory limit does not hold one sequence.</exception>
     public void Run(IReadOnlyList<GenerationRequest> requests, SamplingOptions options, StopRule? stop, Action<GenerationResult> onResult, CancellationToken cancellation = default)
     {
-        for (int i = 0; i < requests.Count; i++) CheckPrompt(requests[i].PromptIds, $"prompt {i}");
-        using var loop = new DecodeLoop(model, _cache, options, stop ?? StopRule.Never);
-        var live = new List<Branch>();
-        var owners = new List<(int Request, int Sample)>();
-        int next = 0;
-        try
+        for (int i = 0; i < requests.Count; i++) Check(requests[i].PromptIds, options, $"prompt {i}");
+        using LaneScheduler scheduler = Schedule(options, stop);
+        int next = 0, live = 0;
+        while (next < requests.Count || scheduler.Count > 0)
         {
-            while (next < requests.Count || live.Count > 0)
+            cancellation.ThrowIfCancellationRequested();
+            while (next < requests.Count && (live == 0 || live + requests[next].Samples <= maxLive))
             {
-                cancellation.ThrowIfCancellationRequested();
-                while (next < requests.Count && (live.Count == 0 || live.Count + requests[next].Samples <= maxLive))
+                GenerationRequest request = requests[next];
+                live += request.Samples;
+                var owner = new Owner(next++, (index, lane) =>
                 {
-                    Admit(requests[next], options.MaxTokens, live);
-                    for (int sample = 0; sample < requests[next].Samples; sample++) owners.Add((next, sample));
-                    next++;
-                }
-                loop.Step(live);
-                Retire(live, owners, onResult);
+                    live -= lane.Draws.Count;
+                    scheduler.Memory.Drop(lane);
+                    foreach (Draw draw in lane.Draws) onResult(new GenerationResult(index, draw.Index, [.. lane.Response], [.. lane.LogProbs], ReasonOf(lane.Finish)));
+                });
+                if (request.Samples > 0) scheduler.Add(LaneFor(owner, request.PromptIds, options, request.Stream, request.Samples));
             }
-        }
-        finally
-        {
-            foreach (Branch branch in live) _cache.Free(branch.Sequence);
+            scheduler.Step();
         }
     }
 
@@ -71,24 +73,18 @@ public sealed class Generator(LanguageModel model, int maxLive = 128) : IDisposa
     /// <returns>New token ids as they are drawn; an end token is the last.</returns>
     public IEnumerable<int> Stream(int[] promptIds, SamplingOptions options, StopRule? stop = null, ulong stream = 0)
     {
-        CheckPrompt(promptIds, "prompt");
+        Check(promptIds, options, "prompt");
         return Tokens();
 
         IEnumerable<int> Tokens()
         {
-            using var loop = new DecodeLoop(model, _cache, options, stop ?? StopRule.Never);
-            var branch = new Branch(_cache.Create(), promptIds, StreamOf(stream, 0), options.MaxTokens);
-            try
+            using LaneScheduler scheduler = Schedule(options, stop);
+            Lane lane = LaneFor(new Owner(0, (_, ended) => scheduler.Memory.Drop(ended)), promptIds, options, stream, 1);
+            scheduler.Add(lane);
+            for (int told = 0; scheduler.Count > 0;)
             {
-                while (branch.Finish == FinishReason.None)
-                {
-                    loop.Step([branch]);
-                    yield return branch.NewTokens[^1];
-                }
-            }
-            finally
-            {
-                _cache.Free(branch.Sequence);
+                scheduler.Step();
+                while (told < lane.Response.Count) yield return lane.Response[told++];
             }
         }
     }
@@ -97,47 +93,47 @@ public sealed class Generator(LanguageModel model, int maxLive = 128) : IDisposa
     public void Dispose() => _cache.Dispose();
 
     // Samples of one prompt take neighbouring streams; 2^20 of them before two prompts could meet.
-    private static ulong StreamOf(ulong request, int sample) => (request << 20) + (ulong)sample;
+    internal static ulong StreamOf(ulong request, int sample) => (request << 20) + (ulong)sample;
 
-    /// <summary>Computes a prompt once, but for its last token, and forks it for each sample.</summary>
-    private void Admit(GenerationRequest request, int maxTokens, List<Branch> live)
+    private LaneScheduler Schedule(SamplingOptions options, StopRule? stop) =>
+        new(model, _cache, null, new LaneOptions { Sampling = options, AnswerEnd = stop ?? StopRule.Never, LanesAtOnce = maxLive });
+
+    private Lane LaneFor(LaneOwner owner, int[] prompt, SamplingOptions options, ulong stream, int samples)
     {
-        int[] prompt = request.PromptIds;
-        KvSequence root = _cache.Create();
-        if (prompt.Length > 1) _cache.Append([root], prompt.AsSpan(0, prompt.Length - 1), [0, prompt.Length - 1]);
-        for (int sample = 0; sample < request.Samples; sample++)
-        {
-            KvSequence sequence = sample == request.Samples - 1 ? root : _cache.Fork(root);
-            live.Add(new Branch(sequence, [prompt[^1]], StreamOf(request.Stream, sample), maxTokens));
-        }
+        var lane = new Lane(owner, prompt, prompt.Length) { Limit = LengthLimit(model, prompt.Length, options) };
+        for (int i = 0; i < samples; i++) lane.Draws.Add(new Draw(StreamOf(stream, i), owner, i));
+        return lane;
     }
 
-    private void Retire(List<Branch> live, List<(int Request, int Sample)> owners, Action<GenerationResult> onResult)
-    {
-        int kept = 0;
-        for (int i = 0; i < live.Count; i++)
-        {
-            Branch branch = live[i];
-            if (branch.Finish == FinishReason.None)
-            {
-                live[kept] = branch;
-                owners[kept++] = owners[i];
-                continue;
-            }
-            _cache.Free(branch.Sequence);
-            onResult(new GenerationResult(owners[i].Request, owners[i].Sample, [.. branch.NewTokens], [.. branch.LogProbs], branch.Finish));
-        }
-        live.RemoveRange(kept, live.Count - kept);
-        owners.RemoveRange(kept, owners.Count - kept);
-    }
+    /// <summary>Most tokens of a prompt with its answer.</summary>
+    internal static int LengthLimit(LanguageModel model, int prompt, SamplingOptions options) => (int)Math.Min(model.Config.MaxPositions, (long)prompt + options.MaxTokens);
 
-    private void CheckPrompt(int[] ids, string name)
+    /// <summary>Refuses a prompt that the model cannot continue, or that the memory does not hold with its answer.</summary>
+    internal static void CheckPrompt(LanguageModel model, KvCache cache, int[] ids, SamplingOptions options, string operation, string name)
     {
-        if (ids.Length == 0) throw new BellmanException($"Generation: {name} has no tokens; expected at least one (a begin token, say).");
+        if (ids.Length == 0) throw new BellmanException($"{operation}: {name} has no tokens; expected at least one (a begin token, say).");
         if (ids.Length >= model.Config.MaxPositions)
-            throw new BellmanException($"Generation: {name} has {ids.Length} tokens; the model takes at most {model.Config.MaxPositions} with the answer. Shorten the prompt.");
+            throw new BellmanException($"{operation}: {name} has {ids.Length} tokens; the model takes at most {model.Config.MaxPositions} with the answer. Shorten the prompt.");
         foreach (int id in ids)
             if ((uint)id >= (uint)model.Config.VocabularySize)
-                throw new BellmanException($"Generation: {name} holds token {id}, the model's vocabulary has {model.Config.VocabularySize}; use the model's own tokenizer.");
+                throw new BellmanException($"{operation}: {name} holds token {id}, the model's vocabulary has {model.Config.VocabularySize}; use the model's own tokenizer.");
+        // One page more for the copy of a page that another sequence shares.
+        long pages = (LengthLimit(model, ids.Length, options) + cache.PageTokens - 1) / cache.PageTokens + 1;
+        if (pages > cache.PageLimit)
+            throw new DeviceException($"{operation}: {name} with its answer takes up to {pages} pages of {cache.PageTokens} tokens, the memory limit holds {cache.PageLimit}; raise the limit or lower the most tokens of an answer.");
+    }
+
+    private void Check(int[] ids, SamplingOptions options, string name) => CheckPrompt(model, _cache, ids, options, "Generation", name);
+
+    private static FinishReason ReasonOf(LaneEnd end) => end switch
+    {
+        LaneEnd.EndToken => FinishReason.EndToken,
+        LaneEnd.AnswerEnd => FinishReason.StopRule,
+        _ => FinishReason.Length,
+    };
+
+    private sealed class Owner(int index, Action<int, Lane> ended) : LaneOwner(index)
+    {
+        public override void Ended(Lane lane) => ended(Order, lane);
     }
 }

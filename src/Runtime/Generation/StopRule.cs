@@ -14,6 +14,9 @@ public abstract class StopRule
     /// <summary>Stops when the text of the new tokens contains one of some strings.</summary>
     public static StopRule Strings(Tokenizer tokenizer, IReadOnlyList<string> strings) => strings.Count == 0 ? Never : new StopStrings(tokenizer, strings);
 
+    /// <summary>Stops after so many tokens.</summary>
+    public static StopRule Tokens(int count) => new TokenCount(count);
+
     /// <summary>Whether the sequence ends with its last token.</summary>
     /// <param name="newTokens">All new tokens so far, at least one.</param>
     public abstract bool IsMet(IReadOnlyList<int> newTokens);
@@ -21,6 +24,11 @@ public abstract class StopRule
     private sealed class NeverStop : StopRule
     {
         public override bool IsMet(IReadOnlyList<int> newTokens) => false;
+    }
+
+    private sealed class TokenCount(int count) : StopRule
+    {
+        public override bool IsMet(IReadOnlyList<int> newTokens) => newTokens.Count >= count;
     }
 
     private sealed class StopStrings(Tokenizer tokenizer, IReadOnlyList<string> strings) : StopRule

@@ -46,6 +46,20 @@ public sealed class BenchTests
     }
 
     [Fact]
+    public void SearchIsMeasuredThreeWays()
+    {
+        string[] args = ["bench", "search", "--size", "tiny", "--width", "2", "--problems", "3", "--prompt-tokens", "20", "--step-tokens", "5", "--depth", "3"];
+        JsonElement json = Json([.. args, "--json"]);
+        double distinct = Positive(json, "distinct_tokens");
+        foreach (string name in (string[])["policy_tokens", "value_tokens"]) Assert.InRange(Positive(json, name), 0.5 * distinct, 1.05 * distinct);
+        foreach (string name in (string[])["seconds", "resend_seconds", "per_beam_seconds"]) Positive(json, name);
+        // Rounds of 4 samples: the prompt and what came before again for each, by both models.
+        Assert.Equal(3 * (4 * 24 + 4 * 29 + 4 * 34), json.GetProperty("resend_policy_tokens").GetInt32());
+        Assert.Equal(3 * (20 + 4 * 25 + 4 * 30 + 4 * 35), json.GetProperty("resend_value_tokens").GetInt32());
+        Assert.Contains("shared tree", CliRun.Of(args).Succeeds().Output, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void PeopleGetText()
     {
         CliRun run = CliRun.Of("bench", "gemm", "--shapes", "5x7x9", "--steps", "1").Succeeds();
@@ -55,7 +69,7 @@ public sealed class BenchTests
 
     [Theory]
     [InlineData("expected a measurement.")]
-    [InlineData("expected step, decode, gemm as the measurement, received 'stop'.", "stop")]
+    [InlineData("expected step, decode, gemm, search as the measurement, received 'stop'.", "stop")]
     [InlineData("--size: expected tiny, S1, S2, S3, received 'S9'", "step", "--size", "S9")]
     [InlineData("--objective: expected sft, dpo, kto, oreo, fwdbwd, received 'ppo'", "step", "--objective", "ppo")]
     [InlineData("--steps: expected a whole number 1 or more, received '0'.", "step", "--steps", "0")]
@@ -65,7 +79,9 @@ public sealed class BenchTests
     [InlineData("received '100000x100000x1'", "gemm", "--shapes", "100000x100000x1")]
     [InlineData("--shapes belongs to gemm, not to step.", "step", "--shapes", "5x7x9")]
     [InlineData("--batch belongs to decode, not to step.", "step", "--batch", "2")]
-    [InlineData("--size belongs to step and decode, not to gemm.", "gemm", "--shapes", "5x7x9", "--size", "S1")]
+    [InlineData("--size belongs to step and decode and search, not to gemm.", "gemm", "--shapes", "5x7x9", "--size", "S1")]
+    [InlineData("--width belongs to search, not to step.", "step", "--width", "2")]
+    [InlineData("--steps belongs to step and decode and gemm, not to search.", "search", "--steps", "2")]
     public void WrongUsageIsOneLine(string expected, params string[] args) => CliRun.Of(["bench", .. args]).Fails(2, expected, "--help'.");
 
     private static JsonElement Json(params string[] args)

@@ -76,10 +76,39 @@ public sealed class GeneratorTests : IDisposable
     public void A_shared_prompt_is_computed_once()
     {
         using var generator = new Generator(_model);
-        int drawn = 0;
-        generator.Run([new GenerationRequest(TinyModels.Prompt(1, 100), 16)], Sampled, null, x => drawn += x.Ids.Length);
-        // The prompt without its last token once, then one token of input for every token drawn.
-        Assert.Equal(99 + drawn, generator.TokensComputed);
+        var states = new HashSet<string>();
+        int[] prompt = TinyModels.Prompt(1, 100);
+        generator.Run([new GenerationRequest(prompt, 16)], Sampled, null, x =>
+        {
+            for (int i = 0; i < x.Ids.Length; i++) states.Add(string.Join(' ', x.Ids[..i]));
+        });
+        // The prompt but for its last token once, and every state that some sample drew from once, however many did.
+        Assert.Equal(99 + states.Count, generator.TokensComputed);
+        // A second run finds the whole pages of the prompt.
+        generator.Run([new GenerationRequest([.. prompt, 3], 1)], Sampled with { MaxTokens = 1 }, null, _ => { });
+        Assert.Equal(99 + states.Count + 101 - 96, generator.TokensComputed);
+    }
+
+    /// <summary>Memory for one sequence or a few: others wait, are computed again, and say the same to the last bit.</summary>
+    [Theory]
+    [InlineData(6, 16)]
+    [InlineData(9, 16)]
+    [InlineData(4, 32)]
+    public void A_memory_limit_makes_sequences_wait_and_changes_no_bit(int pages, int pageTokens)
+    {
+        GenerationRequest[] requests = [.. Enumerable.Range(0, 14).Select(i => new GenerationRequest(TinyModels.Prompt(i, Lengths[i % 7]), 1 + i % 5, (ulong)i))];
+        Dictionary<(int, int), GenerationResult> free = Run(128, Sampled, requests), tight = [];
+        long pageBytes = KvPool.PageBytes(_model.Config, pageTokens);
+        using var generator = new Generator(_model, 128, new KvOptions { MaxBytes = pages * pageBytes, PageTokens = pageTokens });
+        generator.Run(requests, Sampled, null, x => tight.Add((x.Request, x.Sample), x));
+        Assert.Equal(free.Count, tight.Count);
+        foreach (((int, int) key, GenerationResult expected) in free)
+        {
+            Assert.Equal(expected.Ids, tight[key].Ids);
+            Assert.Equal(expected.LogProbs, tight[key].LogProbs);
+        }
+        Assert.Contains("the memory limit holds 3", Assert.Throws<DeviceException>(() => new Generator(_model, 4, new KvOptions { MaxBytes = 3 * pageBytes, PageTokens = pageTokens })
+            .Run([new GenerationRequest(TinyModels.Prompt(1, 100))], Sampled, null, _ => { })).Message, StringComparison.Ordinal);
     }
 
     [Fact]

@@ -18,7 +18,7 @@ public sealed class KvLedgerTests
     [InlineData(1 << 20, true)]
     public void Nothing_leaks_and_nothing_is_freed_twice(int limit, bool reuse)
     {
-        const int Rounds = 600_000;
+        const int Rounds = 200_000;
         var ledger = new KvLedger(P, limit, reuse);
         var random = new PhiloxRandom(9, (ulong)limit);
         var live = new List<KvSequence>();

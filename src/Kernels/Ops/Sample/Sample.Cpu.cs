@@ -15,17 +15,18 @@ internal static unsafe class SampleCpu
 
     private const int Unusable = -1;
 
-    public static void Next(string op, Tensor logits, ReadOnlySpan<SampleRow> rows, Span<int> ids, Span<float> logProbs)
+    public static void Next(string op, Tensor logits, ReadOnlySpan<SampleRow> rows, Span<int> ids, Span<float> logProbs, ReadOnlySpan<int> sources)
     {
+        fixed (int* source = sources)
         fixed (SampleRow* settings = rows)
         fixed (int* id = ids)
         fixed (float* logProb = logProbs)
         {
             switch (VectorWidth.Bits)
             {
-                case 512: Run<Vector512Lanes>(logits, settings, id, logProb); break;
-                case 256: Run<Vector256Lanes>(logits, settings, id, logProb); break;
-                default: Run<Vector128Lanes>(logits, settings, id, logProb); break;
+                case 512: Run<Vector512Lanes>(logits, settings, id, logProb, source, ids.Length); break;
+                case 256: Run<Vector256Lanes>(logits, settings, id, logProb, source, ids.Length); break;
+                default: Run<Vector128Lanes>(logits, settings, id, logProb, source, ids.Length); break;
             }
         }
         // Reported here and not by the worker that met it, so that the first bad row is named whatever the threads did.
@@ -34,10 +35,10 @@ internal static unsafe class SampleCpu
             throw new BellmanException($"{op}: row {bad} holds NaN or +∞ or nothing but −∞; the model's weights or input are damaged.");
     }
 
-    private static void Run<V>(Tensor logits, SampleRow* rows, int* ids, float* logProbs) where V : struct, IVector<V>
+    private static void Run<V>(Tensor logits, SampleRow* rows, int* ids, float* logProbs, int* sources, int count) where V : struct, IVector<V>
     {
-        var work = new SampleWork<V> { Logits = logits, Rows = rows, Ids = ids, LogProbs = logProbs };
-        WorkerTeam.Run(ref work, logits.Rows);
+        var work = new SampleWork<V> { Logits = logits, Rows = rows, Ids = ids, LogProbs = logProbs, Sources = sources };
+        WorkerTeam.Run(ref work, count);
     }
 
     private struct SampleWork<V> : IParallelWork where V : struct, IVector<V>
@@ -46,11 +47,12 @@ internal static unsafe class SampleCpu
         public SampleRow* Rows;
         public int* Ids;
         public float* LogProbs;
+        public int* Sources;
 
         public readonly void Execute(int task)
         {
             int count = Logits.Columns;
-            float* logits = Logits.Pointer<float>() + (long)task * count;
+            float* logits = Logits.Pointer<float>() + (long)(Sources == null ? task : Sources[task]) * count;
             float* block = stackalloc float[BlockElements];
             ref readonly SampleRow row = ref Rows[task];
             float max = Largest(logits, count);

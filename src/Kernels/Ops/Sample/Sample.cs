@@ -26,14 +26,26 @@ public static class Sample
     /// <exception cref="ShapeException">Lengths or element types do not fit together.</exception>
     /// <exception cref="DeviceException">No kernel for the device.</exception>
     /// <exception cref="BellmanException">A setting is out of range, or a row's logits hold NaN or +∞ or are all −∞.</exception>
-    public static void Next(Tensor logits, ReadOnlySpan<SampleRow> rows, Span<int> ids, Span<float> logProbs)
+    public static void Next(Tensor logits, ReadOnlySpan<SampleRow> rows, Span<int> ids, Span<float> logProbs) => Next(logits, rows, ids, logProbs, default);
+
+    /// <summary>Chooses one id per setting, each from a row of its own choice: several samples of one state need its logits once.</summary>
+    /// <param name="logits">[m, V], float32.</param>
+    /// <param name="rows">n settings.</param>
+    /// <param name="ids">n, overwritten.</param>
+    /// <param name="logProbs">n, overwritten.</param>
+    /// <param name="sources">n row numbers; empty for row i to setting i.</param>
+    /// <exception cref="ShapeException">Lengths or element types do not fit together, or a row number lies outside.</exception>
+    public static void Next(Tensor logits, ReadOnlySpan<SampleRow> rows, Span<int> ids, Span<float> logProbs, ReadOnlySpan<int> sources)
     {
         const string Op = "Sample.Next";
         Device device = Contract.DeviceOf(logits, Op, "logits");
         Contract.Is(logits, device, Op, "logits", logits.Rows, logits.Columns);
-        if (rows.Length != logits.Rows || ids.Length != logits.Rows || logProbs.Length != logits.Rows || logits.Columns == 0)
+        int count = sources.IsEmpty ? logits.Rows : sources.Length;
+        if (rows.Length != count || ids.Length != count || logProbs.Length != count || logits.Columns == 0)
             throw new ShapeException(
-                $"{Op}: expected settings, ids and log-probs for {logits.Rows} rows of at least 1 logit, received {rows.Length}, {ids.Length}, {logProbs.Length} for {logits}.");
+                $"{Op}: expected settings, ids and log-probs for {count} rows of at least 1 logit, received {rows.Length}, {ids.Length}, {logProbs.Length} for {logits}.");
+        foreach (int source in sources)
+            if ((uint)source >= (uint)logits.Rows) throw new ShapeException($"{Op}: row {source} asked of {logits}.");
         for (int i = 0; i < rows.Length; i++)
         {
             ref readonly SampleRow row = ref rows[i];
@@ -43,7 +55,7 @@ public static class Sample
         }
         switch (device)
         {
-            case CpuDevice: SampleCpu.Next(Op, logits, rows, ids, logProbs); break;
+            case CpuDevice: SampleCpu.Next(Op, logits, rows, ids, logProbs, sources); break;
             default: throw Contract.NoKernel(Op, device);
         }
     }

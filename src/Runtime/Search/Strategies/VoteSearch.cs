@@ -1,0 +1,85 @@
+namespace Bellman.Runtime.Search.Strategies;
+
+/// <summary>How votes find the answer in a solution.</summary>
+public interface IAnswerReader
+{
+    /// <summary>The answer of a finished solution's tokens; empty when there is none.</summary>
+    string Read(IReadOnlyList<int> solution);
+
+    /// <summary>Whether two answers are the same.</summary>
+    bool Same(string first, string second);
+}
+
+/// <summary>
+/// N samples; the answer that most of the finished ones agree on, each counted once or by its value (V, or e^score where scores are
+/// log-ratios). Counted once, sampling ends as soon as the remaining samples cannot change the answer. Ties go to the answer that
+/// came first.
+/// </summary>
+/// <param name="samples">N.</param>
+/// <param name="answers">Finds answers in solutions.</param>
+/// <param name="isWeighted">Count by value.</param>
+public sealed class VoteSearch(int samples, IAnswerReader answers, bool isWeighted = false) : ISearch
+{
+    private readonly int _samples = SearchOptions.Width(samples, "samples");
+
+    /// <inheritdoc/>
+    public string Name => isWeighted ? "weighted-vote" : "vote";
+
+    /// <inheritdoc/>
+    public bool NeedsScores => isWeighted;
+
+    /// <inheritdoc/>
+    public async Task<SearchNode?> Run(SearchTree tree)
+    {
+        int decided = -1;
+        var read = new Dictionary<SearchNode, string>();
+        Predicate<SearchNode?[]>? canStop = isWeighted ? null : x => (decided = Decided(x, read)) >= 0;
+        IReadOnlyList<SearchNode> ends = (await tree.Expand([new Growth(tree.Root, _samples, Whole: true)], isGreedy: false, canStop))[0];
+        if (decided >= 0)
+        {
+            // Samples after the deciding one may or may not have ended; the tree must not depend on that.
+            ends = [.. ends.Take(decided + 1)];
+            tree.Prune([.. ends]);
+        }
+        List<(string Answer, SearchNode First, double Votes)> count = Count(ends, read, tree.ScoresAreLogRatios);
+        return count.Count == 0 ? null : count.MaxBy(x => x.Votes).First;
+    }
+
+    /// <summary>The number of the first sample with which, all before it ended too, the answer is certain; −1 when it is not.</summary>
+    private int Decided(SearchNode?[] ends, Dictionary<SearchNode, string> read)
+    {
+        var count = new List<(string Answer, SearchNode First, double Votes)>();
+        for (int i = 0; i + 1 < ends.Length && ends[i] is { } node; i++)
+        {
+            Add(count, node, 1, read);
+            double best = 0, second = 0;
+            foreach ((_, _, double votes) in count)
+            {
+                if (votes > best) (best, second) = (votes, best);
+                else second = Math.Max(second, votes);
+            }
+            // An answer not seen yet could still get all that is left, and lose a tie as it came later.
+            int left = ends.Length - i - 1;
+            if (best > second + left && best >= left && best > 0) return i;
+        }
+        return -1;
+    }
+
+    private List<(string Answer, SearchNode First, double Votes)> Count(IReadOnlyList<SearchNode> ends, Dictionary<SearchNode, string> read, bool areLogRatios)
+    {
+        var count = new List<(string Answer, SearchNode First, double Votes)>();
+        foreach (SearchNode node in ends)
+            Add(count, node, !isWeighted ? 1 : float.IsNaN(node.Value) ? 0 : areLogRatios ? Math.Exp(node.Value) : Math.Max(0, node.Value), read);
+        return count;
+    }
+
+    private void Add(List<(string Answer, SearchNode First, double Votes)> count, SearchNode node, double votes, Dictionary<SearchNode, string> read)
+    {
+        if (!node.IsFinished) return;
+        if (!read.TryGetValue(node, out string? answer)) read[node] = answer = answers.Read(node.Solution());
+        if (answer.Length == 0) return;
+        int known = count.FindIndex(x => x.Answer == answer || answers.Same(x.Answer, answer));
+        if (known < 0) count.Add((answer, node, votes));
+        else count[known] = count[known] with { Votes = count[known].Votes + votes };
+    }
+}
