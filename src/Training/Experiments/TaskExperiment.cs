@@ -2,6 +2,7 @@ using Bellman.Kernels;
 using Bellman.Runtime.Generation;
 using Bellman.Runtime.Models;
 using Bellman.Runtime.Search;
+using Bellman.Runtime.Search.Strategies;
 using Bellman.Runtime.Tokenizers;
 using Bellman.Training.Data;
 using Bellman.Training.Tasks;
@@ -109,21 +110,21 @@ public sealed partial class TaskExperiment
     /// <param name="width">B, partial solutions kept; B steps are drawn from each.</param>
     /// <param name="temperature">Temperature of the draws.</param>
     /// <param name="stage">Name, progress, cancellation.</param>
-    /// <exception cref="BellmanException">The width is not from 1 to 1024.</exception>
+    /// <exception cref="BellmanException">The width is not from 1 to 4096.</exception>
     public AnswerSet Beam(LanguageModel policy, ValueModel value, ProblemSet set, int width, float temperature, ExperimentStage stage)
     {
         var samples = new GradedSample[set.Count];
         int done = 0;
-        var options = new StepBeamOptions
+        var options = new SearchOptions
         {
             // A step has at least one token, so the limit on tokens is the only one.
-            Width = width, ProblemsAtOnce = 64, MaxSteps = Options.MaxNewTokens,
+            StepEnd = StopRule.Strings(Tokenizer, ["\n"]), MaxSteps = Options.MaxNewTokens,
             Sampling = new SamplingOptions { Temperature = temperature, MaxTokens = Options.MaxNewTokens, Seed = Options.Seed },
         };
-        using var search = new StepBeamSearch(policy, value, StopRule.Strings(Tokenizer, ["\n"]), options);
-        search.Run(set.Prompts, x =>
+        using var search = new TreeSearch(new SearchModels(policy, value), options);
+        search.Run(new BeamSearch(width), set.Prompts, x =>
         {
-            samples[x.Problem] = Grade(set, x.Problem, x.Best.Ids, x.Best.IsFinished);
+            samples[x.Problem] = Grade(set, x.Problem, x.Best.Solution(), x.Best.IsFinished);
             stage.Tell(++done, samples.Length, "problems");
         }, stage.Cancellation);
         return new AnswerSet(samples, 1);

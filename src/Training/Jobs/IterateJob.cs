@@ -4,6 +4,7 @@ using Bellman.Kernels;
 using Bellman.Runtime.Checkpoints;
 using Bellman.Runtime.Generation;
 using Bellman.Runtime.Models;
+using Bellman.Runtime.Search;
 using Bellman.Training.Data;
 using Bellman.Training.Evaluation;
 using Bellman.Training.Recipes;
@@ -172,10 +173,10 @@ public sealed class IterateJob
         using ValueModel? critic = value is not null && _iterate.EvaluationWidth > 0 ? model.LoadValue(value) : null;
         bool[] Answer(AnswerSearch search)
         {
-            var options = new EvaluateOptions { Search = search, Width = Math.Max(1, _iterate.EvaluationWidth), Sampling = new SamplingOptions { MaxTokens = _iterate.MaxTokens, Seed = _base.Seed } };
-            var job = new EvaluateJob(model, critic, _rule, new PromptEncoder(model.Tokenizer, _base.Data.PromptTemplate), options);
+            var options = new EvaluateOptions { Search = search, Sizes = new AnswerSearchSizes { Width = Math.Max(1, _iterate.EvaluationWidth) }, Sampling = new SamplingOptions { MaxTokens = _iterate.MaxTokens, Seed = _base.Seed } };
+            var job = new EvaluateJob(new SearchModels(model.Model, critic), model.Tokenizer, _rule, new PromptEncoder(model.Tokenizer, _base.Data.PromptTemplate), options);
             string stage = $"{(round == 0 ? "start" : $"round {round}")}: answering{(search == AnswerSearch.Beam ? " with search" : "")}";
-            return [.. job.Run(problems, state => progress?.Invoke(state with { Stage = stage }), cancellation).Select(x => x.IsCorrect)];
+            return [.. job.Run(problems, state => progress?.Invoke(state with { Stage = stage }), null, cancellation).Select(x => x.IsCorrect)];
         }
         var result = new IterateEvaluation(Answer(AnswerSearch.Greedy), critic is null ? null : Answer(AnswerSearch.Beam));
         Directory.CreateDirectory(Home(round));

@@ -95,8 +95,8 @@ public sealed class EvalSearchTests(TinyModel model) : IClassFixture<TinyModel>
     public void LimitsThatHoldNothingAreNamed()
     {
         CliRun.Of(Args("beam", "--budget-tokens", "5")).Fails(1, "tokens, the budget is 5");
-        string few = model.Add("few", seed: 4, positions: 4000), value = model.Add("few-value", seed: 4, isValue: true, positions: 4000);
-        CliRun.Of("eval", "--model", few, "--value", value, "--data", Problems, "--format", "gsm8k", "--search", "beam", "--memory", "1", "--max-tokens", "3900").Fails(1, "the memory limit holds", "raise the limit");
+        string few = model.Add("few", seed: 4, positions: 8000), value = model.Add("few-value", seed: 4, isValue: true, positions: 8000);
+        CliRun.Of("eval", "--model", few, "--value", value, "--data", Problems, "--format", "gsm8k", "--search", "beam", "--memory", "1", "--max-tokens", "7900").Fails(1, "the memory limit holds", "raise the limit");
     }
 
     private string[] Args(string search, params string[] more) =>
