@@ -7,16 +7,16 @@ namespace Bellman.Training.Tasks;
 public sealed record LeapsSettings
 {
     /// <summary>Side of the board, 2 to 9.</summary>
-    public int Size { get; init; } = 7;
+    public int Size { get; init; } = 5;
 
     /// <summary>Number of blocked cells.</summary>
-    public int Walls { get; init; } = 1;
+    public int Walls { get; init; } = 2;
 
     /// <summary>Fewest moves of the shortest way without leaps.</summary>
-    public int MinDistance { get; init; } = 4;
+    public int MinDistance { get; init; } = 3;
 
     /// <summary>Most moves of the shortest way without leaps.</summary>
-    public int MaxDistance { get; init; } = 9;
+    public int MaxDistance { get; init; } = 6;
 
     /// <summary>Moves granted beyond that way in half of the problems; the other half gets none.</summary>
     public int Slack { get; init; } = 2;

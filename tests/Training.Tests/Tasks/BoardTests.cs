@@ -80,10 +80,18 @@ public sealed class BoardTests
                 Check(mutant);
             }
 
+            // Which leaps come off is no rule but a draw, and tested as one in LeapsTests.
+            bool Holds(string cell, char letter)
+            {
+                GridProblem board = (GridProblem)shown.Problem;
+                LeapsSettings settings = new();
+                return board.Holds(GridProblem.ParseCell(cell, size), GridProblem.Directions.IndexOf(letter), letter is 'U' or 'D' ? settings.UprightHolds : settings.SidewaysHolds);
+            }
+
             void Check(string response)
             {
                 GradeResult grade = task.Grade(shown.Problem, response);
-                Assert.Equal(GridWalkReplay.IsRight(shown.Problem.Prompt, response, size), grade.Correct);
+                Assert.Equal(GridWalkReplay.IsRight(shown.Problem.Prompt, response, size, name == Leaps.TaskName ? Holds : null), grade.Correct);
                 if (grade.Correct) right++;
                 else wrong++;
             }

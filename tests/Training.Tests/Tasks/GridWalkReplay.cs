@@ -6,7 +6,11 @@ namespace Bellman.Training.Tests.Tasks;
 /// </summary>
 internal static class GridWalkReplay
 {
-    internal static bool IsRight(string prompt, string response, int size)
+    /// <param name="prompt">The problem.</param>
+    /// <param name="response">The walk.</param>
+    /// <param name="size">Side of the board.</param>
+    /// <param name="leapHolds">Whether a leap in a direction from a cell comes off; null where the task has no leaps.</param>
+    internal static bool IsRight(string prompt, string response, int size, Func<string, char, bool>? leapHolds = null)
     {
         string[] halves = prompt.TrimEnd('\n').Split(':');
         string[] head = halves[0].Split(' ');
@@ -17,17 +21,22 @@ internal static class GridWalkReplay
         if (lines[^1] != "####" + goal || lines.Length - 1 > moves) return false;
         foreach (string line in lines[..^1])
         {
-            int row = at[0] - '0', column = at[1] - '0';
-            string next = line.Length == 0 ? "" : line[0] switch
+            bool leap = leapHolds is not null && line.Length == 4 && line[0] == line[1];
+            string next = at;
+            for (int cells = leap ? 2 : 1; cells > 0 && next.Length == 2; cells--)
             {
-                'U' => $"{row - 1}{column}",
-                'D' => $"{row + 1}{column}",
-                'L' => $"{row}{column - 1}",
-                'R' => $"{row}{column + 1}",
-                _ => "",
-            };
-            bool inside = next.Length == 2 && next.All(digit => digit >= '1' && digit <= '0' + size);
-            if (!inside || walls.Contains(next) || line[1..] != next) return false;
+                int row = next[0] - '0', column = next[1] - '0';
+                next = line.Length == 0 ? "" : line[0] switch
+                {
+                    'U' => $"{row - 1}{column}",
+                    'D' => $"{row + 1}{column}",
+                    'L' => $"{row}{column - 1}",
+                    'R' => $"{row}{column + 1}",
+                    _ => "",
+                };
+                if (next.Length != 2 || !next.All(digit => digit >= '1' && digit <= '0' + size) || walls.Contains(next)) return false;
+            }
+            if (line[(leap ? 2 : 1)..] != next || (leap && !leapHolds!(at, line[0]))) return false;
             at = next;
         }
         return at == goal;
