@@ -26,7 +26,7 @@ public sealed record BenchSearchOptions
     /// <summary>Steps of a solution.</summary>
     public int Steps { get; init; } = 8;
 
-    /// <summary>Limit in bytes of keys and values.</summary>
+    /// <summary>Limit in bytes of the shared tree's keys and values.</summary>
     public long MaxBytes { get; init; } = 8L << 30;
 }
 
@@ -90,7 +90,9 @@ public sealed class BenchSearchJob(BenchSize size, BenchSearchOptions options)
         int done = 0;
         using var search = new TreeSearch(new SearchModels(policy, value), new SearchOptions
         {
-            Sharing = sharing, StepEnd = StopRule.Tokens(options.StepTokens), MaxSteps = options.Steps, ProblemsAtOnce = Math.Max(1, prompts.Length), MaxBytes = options.MaxBytes,
+            Sharing = sharing, StepEnd = StopRule.Tokens(options.StepTokens), MaxSteps = options.Steps, ProblemsAtOnce = Math.Max(1, prompts.Length),
+            // The two ways to compare with copy or recompute whatever they need and do not know how to wait.
+            MaxBytes = sharing == PathSharing.Tree ? options.MaxBytes : long.MaxValue,
             Sampling = new SamplingOptions { MaxTokens = options.StepTokens * options.Steps + 1, Seed = Seed },
         });
         long start = Stopwatch.GetTimestamp();
