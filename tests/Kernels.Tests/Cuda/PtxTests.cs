@@ -2,6 +2,7 @@ using Bellman.Kernels.Cuda.Ptx;
 using Bellman.Kernels.Cuda.Simulator;
 using Bellman.Kernels.Cuda.Staging;
 using Bellman.Kernels.Ops.AdamW;
+using Bellman.Kernels.Ops.Attention;
 using Bellman.Kernels.Ops.Embedding;
 using Bellman.Kernels.Ops.GradientNorm;
 using Bellman.Kernels.Ops.HeadNorm;
@@ -51,6 +52,10 @@ public sealed class PtxTests
         Tensor d = H(1, 4), headRstd = F(T, 3);
         HeadNorm.Forward(x, d, d, 2, 1, 1e-6f, y, headRstd);
         HeadNorm.Backward(y, x, d, d, 2, 1, headRstd, F(1, 4), F(1, 4));
+        var heads = new AttentionShape(2, 1, 16);
+        Tensor whole = device.Create<int>([0, T], 2, 1), qkv = H(T, 64), attended = H(T, 32), logSumExp = F(T, 2);
+        Attention.Forward(qkv, heads, whole, attended, logSumExp, null!);
+        Attention.Forward(F(T, 64), heads, whole, F(T, 32), logSumExp, null!);
         AdamW.Step([new(F(2, 2), F(2, 2), F(2, 2), F(2, 2), true)], new(1e-3, 0.9, 0.95, 1e-8, 0), 1, 1);
         GradientNorm.Norm([column]);
         Tensor mask = device.Create<float>([1, 1, 1, 1], T, 1);

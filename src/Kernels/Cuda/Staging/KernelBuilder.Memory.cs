@@ -112,7 +112,11 @@ internal sealed class Accumulator
     public int[] Registers { get; }
 
     /// <summary>The number in one of the lane's four registers.</summary>
-    public F32 this[int register] => _registers[register].Value;
+    public F32 this[int register]
+    {
+        get => _registers[register].Value;
+        set => _registers[register].Value = value;
+    }
 
     /// <summary>Row of a lane's register within the 16×8 tile.</summary>
     public static S32 Row(S32 lane, int register) => (lane >>> 2) + (register / 2 * 8);

@@ -1,5 +1,6 @@
 using Bellman.Kernels.Cpu;
 using Bellman.Kernels.Cpu.Gemm;
+using Bellman.Kernels.Cuda;
 
 namespace Bellman.Kernels.Ops.Attention;
 
@@ -20,6 +21,11 @@ public static class Attention
     public static void Forward(Tensor qkv, AttentionShape shape, Tensor sequenceStarts, Tensor y, Tensor logSumExp, Arena scratch)
     {
         Check("Attention.Forward", qkv, shape, sequenceStarts, y, logSumExp);
+        if (qkv.Device is KernelDevice device)
+        {
+            AttentionCuda.Forward(device, qkv, shape, sequenceStarts, y, logSumExp);
+            return;
+        }
         long mark = scratch.Mark();
         switch (VectorWidth.Bits)
         {
@@ -68,7 +74,17 @@ public static class Attention
         shape.Check(operation, qkv);
         if (y.Rows != qkv.Rows || y.Columns != shape.OutputColumns) throw new ShapeException($"{operation}: expected an output of {qkv.Rows}×{shape.OutputColumns}, received {y}.");
         if (logSumExp.Rows != qkv.Rows || logSumExp.Columns != shape.Heads) throw new ShapeException($"{operation}: expected log-sum-exp of {qkv.Rows}×{shape.Heads}, received {logSumExp}.");
-        if (qkv.Device != Device.Cpu) throw new DeviceException($"{operation}: no implementation for device {qkv.Device.Name}.");
+        if (qkv.Device is KernelDevice device)
+        {
+            // Activations are bfloat16 there; float32 is taken too, at the speed of plain kernels.
+            if (qkv.Type != DType.F32) Contract.IsActivation(qkv, device, operation, "qkv", qkv.Rows, qkv.Columns);
+            Contract.Is(y, device, operation, "y", qkv.Type, y.Rows, y.Columns);
+            Contract.Is(logSumExp, device, operation, "logSumExp", qkv.Rows, shape.Heads);
+            Contract.Is(sequenceStarts, device, operation, "sequenceStarts", DType.I32, sequenceStarts.Rows, sequenceStarts.Columns);
+            if (sequenceStarts.Length < (qkv.Rows > 0 ? 2 : 1)) throw new ShapeException($"{operation}: {qkv.Rows} tokens, but no sequence.");
+            return;
+        }
+        if (qkv.Device != Device.Cpu) throw Contract.NoKernel(operation, qkv.Device);
         ReadOnlySpan<int> starts = sequenceStarts.AsSpan<int>();
         if (starts.Length < 1 || starts[0] != 0 || starts[^1] != qkv.Rows)
             throw new ShapeException($"{operation}: sequence starts must run from 0 to {qkv.Rows}.");
