@@ -92,6 +92,19 @@ public sealed class AttentionKernelTests
         Assert.Contains("expected y to be BF16", error.Message);
     }
 
+    [Theory]
+    [MemberData(nameof(Tiled))]
+    public void Gradients_of_tiles_agree_with_the_reference(int heads, int keyValueHeads, int dimension, int[] starts) =>
+        GradientsAgree(new(heads, keyValueHeads, dimension), starts, DType.BF16);
+
+    [Theory]
+    [MemberData(nameof(Plain))]
+    public void Gradients_of_plain_kernels_agree_with_the_reference(int heads, int keyValueHeads, int dimension, int[] starts)
+    {
+        GradientsAgree(new(heads, keyValueHeads, dimension), starts, DType.F32);
+        if (dimension % 8 != 0 || dimension > 128) GradientsAgree(new(heads, keyValueHeads, dimension), starts, DType.BF16);
+    }
+
     private Tensor Make(float[] values, DType type, int rows, int columns) => type == DType.BF16 ? _test.Half(values, rows, columns) : _test.Single(values, rows, columns);
 
     private (Tensor Y, Tensor LogSumExp) Run(float[] qkv, AttentionShape shape, int[] starts, DType type)
@@ -100,6 +113,20 @@ public sealed class AttentionKernelTests
         Tensor y = _test.Output(type, tokens, shape.OutputColumns), lse = _test.Output(DType.F32, tokens, shape.Heads);
         Attention.Forward(Make(qkv, type, tokens, shape.Columns), shape, _test.Integers(starts, starts.Length, 1), y, lse, null!);
         return (y, lse);
+    }
+
+    private void GradientsAgree(AttentionShape shape, int[] starts, DType type)
+    {
+        int tokens = starts[^1];
+        float[] qkv = Normal(1, tokens * shape.Columns), dy = Normal(2, tokens * shape.OutputColumns), dqkv = new float[qkv.Length];
+        AttentionReference.Backward(dy, qkv, shape, starts, dqkv);
+        (Tensor y, Tensor lse) = Run(qkv, shape, starts, type);
+        Tensor actual = _test.Output(type, tokens, shape.Columns);
+        using var scratch = new Arena(_test.Device, Attention.ScratchBytes(tokens, starts.Length - 1, shape));
+        Attention.Backward(
+            Make(dy, type, tokens, shape.OutputColumns), Make(qkv, type, tokens, shape.Columns), shape, _test.Integers(starts, starts.Length, 1), y, lse, actual, scratch);
+        TensorComparer.CloseToScale(dqkv, Read(actual), type == DType.BF16 ? 2 * Rounding : 5e-6, $"dqkv {shape}");
+        Assert.Equal(0, scratch.Used);
     }
 
     private void Agrees(AttentionShape shape, int[] starts, DType type, string kernel)

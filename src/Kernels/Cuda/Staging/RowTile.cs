@@ -15,6 +15,9 @@ internal sealed class RowTile
         _pieces = (columns / _width + kernel.Threads - 1) / kernel.Threads;
     }
 
+    /// <summary>Registers of a thread.</summary>
+    public int Registers => _pieces * _width;
+
     /// <summary>Elements of one access: 8 where C is a multiple of 8, less otherwise.</summary>
     public static int Width(int columns) => columns % 8 == 0 ? 8 : columns % 4 == 0 ? 4 : columns % 2 == 0 ? 2 : 1;
 

@@ -51,6 +51,14 @@ public static class Attention
         if (dy.Rows != y.Rows || dy.Columns != y.Columns || dqkv.Rows != qkv.Rows || dqkv.Columns != qkv.Columns)
             throw new ShapeException($"Attention.Backward: dy {dy} and dqkv {dqkv} do not match y {y} and qkv {qkv}.");
         long mark = scratch.Mark();
+        if (qkv.Device is KernelDevice device)
+        {
+            Contract.Is(dy, device, "Attention.Backward", "dy", qkv.Type, y.Rows, y.Columns);
+            Contract.Is(dqkv, device, "Attention.Backward", "dqkv", qkv.Type, qkv.Rows, qkv.Columns);
+            AttentionBackwardCuda.Backward(device, dy, qkv, shape, sequenceStarts, y, logSumExp, dqkv, scratch);
+            scratch.Release(mark);
+            return;
+        }
         switch (VectorWidth.Bits)
         {
             case 512: AttentionCpu<Vector512Lanes>.Backward(dy, qkv, shape, sequenceStarts, y, logSumExp, dqkv, scratch); break;

@@ -1,3 +1,4 @@
+using Bellman.Kernels.Cuda;
 using Bellman.Kernels.Ops.Attention;
 
 namespace Bellman.Kernels.Ops.PagedAttention;
@@ -27,6 +28,12 @@ public static class PagedAttention
     public static void Append(Tensor qkv, AttentionShape shape, Tensor slots, Tensor keys, Tensor values)
     {
         int pageTokens = Check("PagedAttention.Append", qkv, shape, keys, values);
+        if (qkv.Device is KernelDevice device)
+        {
+            Contract.Is(slots, device, "PagedAttention.Append", "slots", DType.I32, qkv.Rows, 1);
+            PagedAttentionCuda.Append(device, qkv, shape, pageTokens, slots, keys, values);
+            return;
+        }
         ReadOnlySpan<int> slot = slots.AsSpan<int>();
         if (slot.Length != qkv.Rows) throw new ShapeException($"PagedAttention.Append: {qkv.Rows} tokens, {slot.Length} slots.");
         foreach (int s in slot)
@@ -47,6 +54,15 @@ public static class PagedAttention
     {
         int pageTokens = Check("PagedAttention.Forward", qkv, shape, keys, values);
         if (y.Rows != qkv.Rows || y.Columns != shape.OutputColumns) throw new ShapeException($"PagedAttention.Forward: expected an output of {qkv.Rows}×{shape.OutputColumns}, received {y}.");
+        if (qkv.Device is KernelDevice device)
+        {
+            Contract.Is(rowSequence, device, "PagedAttention.Forward", "rowSequence", DType.I32, qkv.Rows, 1);
+            Contract.Is(rowLength, device, "PagedAttention.Forward", "rowLength", DType.I32, qkv.Rows, 1);
+            Contract.Is(pageTable, device, "PagedAttention.Forward", "pageTable", DType.I32, pageTable.Rows, pageTable.Columns);
+            Contract.Is(y, device, "PagedAttention.Forward", "y", qkv.Type, qkv.Rows, shape.OutputColumns);
+            PagedAttentionCuda.Forward(device, qkv, shape, pageTokens, rowSequence, rowLength, pageTable, keys, values, y);
+            return;
+        }
         ReadOnlySpan<int> sequence = rowSequence.AsSpan<int>(), length = rowLength.AsSpan<int>(), table = pageTable.AsSpan<int>();
         if (sequence.Length != qkv.Rows || length.Length != qkv.Rows) throw new ShapeException($"PagedAttention.Forward: {qkv.Rows} tokens, {sequence.Length} sequence numbers, {length.Length} lengths.");
         for (int i = 0; i < sequence.Length; i++)
@@ -71,7 +87,13 @@ public static class PagedAttention
         int pageTokens = PageTokensOf(shape, keys);
         if (pageTokens < BlockTokens || pageTokens % BlockTokens != 0 || keys.Columns != PageFloats(shape, pageTokens) || values.Columns != keys.Columns || keys.Rows != values.Rows)
             throw new ShapeException($"{operation}: expected pages of {PageFloats(shape)} floats or a multiple, received keys {keys} and values {values}.");
-        if (qkv.Device != Device.Cpu) throw new DeviceException($"{operation}: no implementation for device {qkv.Device.Name}.");
+        if (qkv.Device is KernelDevice device)
+        {
+            if (qkv.Type != DType.F32) Contract.IsActivation(qkv, device, operation, "qkv", qkv.Rows, qkv.Columns);
+            Contract.Is(keys, device, operation, "keys", qkv.Type, keys.Rows, keys.Columns);
+            Contract.Is(values, device, operation, "values", qkv.Type, keys.Rows, keys.Columns);
+        }
+        else if (qkv.Device != Device.Cpu) throw Contract.NoKernel(operation, qkv.Device);
         return pageTokens;
     }
 }
