@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Cuda;
 
 namespace Bellman.Kernels.Ops.Preference;
 
@@ -31,6 +32,7 @@ public static class Preference
         return device switch
         {
             CpuDevice => PreferenceCpu.PairLoss(logRatios, options, dLogRatios),
+            KernelDevice kernels => PreferenceCuda.PairLoss(kernels, logRatios, options, dLogRatios),
             _ => throw Contract.NoKernel(Op, device),
         };
     }
@@ -53,6 +55,7 @@ public static class Preference
         return device switch
         {
             CpuDevice => PreferenceCpu.KtoLoss(logRatios, desirable, options, dLogRatios),
+            KernelDevice kernels => PreferenceCuda.KtoLoss(kernels, logRatios, desirable, options, dLogRatios),
             _ => throw Contract.NoKernel(Op, device),
         };
     }

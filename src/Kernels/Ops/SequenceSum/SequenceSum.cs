@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Cuda;
 
 namespace Bellman.Kernels.Ops.SequenceSum;
 
@@ -29,6 +30,7 @@ public static class SequenceSum
         switch (device)
         {
             case CpuDevice: SequenceSumCpu.Forward(Op, values, baseline, actionMask, sequenceStarts, mean, sums); break;
+            case KernelDevice kernels: SequenceSumCuda.Forward(kernels, values, baseline, actionMask, sequenceStarts, mean, sums); break;
             default: throw Contract.NoKernel(Op, device);
         }
     }
@@ -52,6 +54,7 @@ public static class SequenceSum
         switch (device)
         {
             case CpuDevice: SequenceSumCpu.Backward(Op, dSums, actionMask, sequenceStarts, mean, dValues); break;
+            case KernelDevice kernels: SequenceSumCuda.Backward(kernels, dSums, actionMask, sequenceStarts, mean, dValues); break;
             default: throw Contract.NoKernel(Op, device);
         }
     }
