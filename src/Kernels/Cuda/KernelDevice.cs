@@ -52,6 +52,9 @@ internal abstract class KernelDevice : Device
 
     public sealed override DType ActivationType => DType.BF16;
 
+    /// <summary>How many bytes of intermediate results an op that works chunk by chunk may keep at a time, as far as it can.</summary>
+    public int ChunkBytes { get; init; } = 256 << 20;
+
     /// <summary>Starts a kernel; launches run in the order in which they are given. An empty grid does nothing.</summary>
     public abstract void Launch(Kernel kernel, Grid grid, ReadOnlySpan<KernelArgument> arguments);
 
@@ -85,6 +88,18 @@ internal abstract class KernelDevice : Device
         if (_scratch.TryGetValue(name, out Tensor scratch) && scratch.Bytes >= bytes) return scratch;
         scratch.Free();
         return _scratch[name] = Create(DType.I32, 1, checked((int)((bytes + 255) / 256 * 64)));
+    }
+
+    /// <summary>As the other, as a matrix. A name stands for one element type.</summary>
+    public Tensor Scratch(string name, DType type, int rows, int columns)
+    {
+        int length = checked(rows * columns);
+        if (!_scratch.TryGetValue(name, out Tensor scratch) || scratch.Length < length)
+        {
+            scratch.Free();
+            _scratch[name] = scratch = Create(type, length, 1);
+        }
+        return scratch.Slice(0, length).Reshape(rows, columns);
     }
 
     /// <summary>The first doubles of a scratch tensor; waits for the device.</summary>

@@ -13,7 +13,7 @@ internal sealed class CudaOpTest
     /// <summary>Rows and columns with ragged ends at every access width, some beyond one warp and one block's pieces.</summary>
     public static readonly (int Rows, int Columns)[] Sizes = [(0, 8), (1, 1), (1, 3), (2, 10), (3, 16), (2, 36), (5, 31), (3, 264), (37, 40), (2, 1001), (1, 2056)];
 
-    public SimulatorDevice Device { get; } = new();
+    public SimulatorDevice Device { get; init; } = new();
 
     /// <summary>The numbers that bfloat16 makes of these.</summary>
     public static float[] Rounded(float[] values) => [.. values.Select(x => (float)(BFloat16)x)];

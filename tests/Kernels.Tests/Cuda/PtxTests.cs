@@ -7,12 +7,16 @@ using Bellman.Kernels.Ops.Embedding;
 using Bellman.Kernels.Ops.GradientNorm;
 using Bellman.Kernels.Ops.HeadNorm;
 using Bellman.Kernels.Ops.KlPenalty;
+using Bellman.Kernels.Ops.LmHead;
 using Bellman.Kernels.Ops.MatMul;
 using Bellman.Kernels.Ops.PagedAttention;
+using Bellman.Kernels.Ops.Preference;
 using Bellman.Kernels.Ops.Residual;
 using Bellman.Kernels.Ops.RmsNorm;
 using Bellman.Kernels.Ops.Rope;
 using Bellman.Kernels.Ops.Rows;
+using Bellman.Kernels.Ops.Sample;
+using Bellman.Kernels.Ops.SequenceSum;
 using Bellman.Kernels.Ops.SoftBellman;
 using Bellman.Kernels.Ops.SwiGlu;
 using Bellman.Kernels.Ops.ValueHead;
@@ -71,6 +75,21 @@ public sealed class PtxTests
         KlPenalty.Sampled(column, column, mask, batch.SequenceStarts, 1, 0, F(T, 1));
         SoftBellman.ValueLoss(batch, new() { Beta = 0.03 }, F(T, 1), F(T, 1));
         foreach (SoftBellmanForm form in Enum.GetValues<SoftBellmanForm>()) SoftBellman.PolicyLoss(batch, new() { Beta = 0.03, Form = form }, F(T, 1), F(T, 1));
+        Rows.CopyFirst(x, y);
+        SequenceSum.Forward(column, column, mask, batch.SequenceStarts, mean: true, F(1, 1));
+        SequenceSum.Backward(F(1, 1), mask, batch.SequenceStarts, mean: true, column);
+        foreach (PairLossForm form in Enum.GetValues<PairLossForm>()) Preference.PairLoss(column, new() { Beta = 1, Form = form }, F(T, 1));
+        foreach (KtoBaselineForm form in Enum.GetValues<KtoBaselineForm>()) Preference.KtoLoss(column, mask, new() { Beta = 1, Form = form }, F(T, 1));
+        var head = new LmHeadInput(x, weight, 2);
+        var output = new LmHeadOutput(F(T, 1), F(T, 1), F(T, 1), F(T, 1), F(T, 1), F(T, 1));
+        LmHead.Logits(head, F(T, 8));
+        LmHead.Forward(head, default, KlDirection.None, ids, output with { Entropy = default }, null!);
+        foreach (KlDirection direction in Enum.GetValues<KlDirection>())
+        {
+            LmHead.Forward(head, head, direction, ids, output, null!);
+            LmHead.Backward(head, head, direction, ids, output, column, direction == KlDirection.None ? default : column, H(T, C), F(8, C), null!);
+        }
+        Sample.Next(F(1, 8), [new(1, 0, 1, 1, 2, 3)], new int[1], new float[1]);
         var kernels = new SortedDictionary<string, Kernel>(StringComparer.Ordinal);
         foreach (LaunchReport launch in device.Launches) kernels[launch.Kernel.Name] = launch.Kernel;
         return kernels;

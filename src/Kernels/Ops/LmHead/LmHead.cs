@@ -1,3 +1,4 @@
+using Bellman.Kernels.Cuda;
 using Bellman.Kernels.Ops.MatMul;
 
 namespace Bellman.Kernels.Ops.LmHead;
@@ -29,7 +30,14 @@ public readonly record struct LmHeadInput(Tensor Hidden, PackedWeight Weight, fl
 /// <param name="ReferenceLogSumExp">The reference's; needed by the backward of a KL.</param>
 /// <param name="Kl">The divergence chosen.</param>
 public readonly record struct LmHeadOutput(
-    Tensor LogProb, Tensor LogSumExp, Tensor Entropy, Tensor ReferenceLogProb, Tensor ReferenceLogSumExp, Tensor Kl);
+    Tensor LogProb, Tensor LogSumExp, Tensor Entropy, Tensor ReferenceLogProb, Tensor ReferenceLogSumExp, Tensor Kl)
+{
+    internal LmHeadOutput Slice(int start, int count)
+    {
+        Tensor Part(Tensor tensor) => tensor.IsEmpty ? tensor : tensor.Slice(start, count);
+        return new(Part(LogProb), Part(LogSumExp), Part(Entropy), Part(ReferenceLogProb), Part(ReferenceLogSumExp), Part(Kl));
+    }
+}
 
 /// <summary>
 /// The head of a language model without logits in memory: chunks of tokens are multiplied out, reduced to log-probs,
@@ -49,6 +57,13 @@ public static class LmHead
     /// <param name="logits">[N, V], overwritten.</param>
     public static void Logits(LmHeadInput input, Tensor logits)
     {
+        if (input.Hidden.Device is KernelDevice device)
+        {
+            CheckInput(device, "LmHead.Logits", "the head", input);
+            Contract.Is(logits, device, "LmHead.Logits", "logits", input.Hidden.Rows, input.Weight.Outputs);
+            LmHeadCuda.Logits(device, input, logits);
+            return;
+        }
         MatMul.MatMul.Forward(input.Hidden, input.Weight, default, logits);
         if (input.Scale != 1f) LmHeadCpu.Scale(logits, input.Scale);
     }
@@ -63,6 +78,13 @@ public static class LmHead
     public static void Forward(LmHeadInput policy, LmHeadInput reference, KlDirection direction, Tensor targets, LmHeadOutput output, Arena scratch)
     {
         bool withReference = Check("LmHead.Forward", policy, reference, direction, targets);
+        if (policy.Hidden.Device is KernelDevice device)
+        {
+            CheckColumns(device, "LmHead.Forward", policy.Hidden.Rows, output.LogProb, direction == KlDirection.None ? default : output.Kl,
+                [output.LogSumExp, output.Entropy, output.ReferenceLogProb, output.ReferenceLogSumExp]);
+            LmHeadCuda.Forward(device, policy, reference, direction, targets, output);
+            return;
+        }
         int rows = policy.Hidden.Rows, vocabulary = policy.Weight.Outputs, chunk = Math.Min(rows, ChunkRows(vocabulary));
         long mark = scratch.Mark();
         Tensor logits = scratch.Take(chunk, vocabulary), referenceLogits = withReference ? scratch.Take(chunk, vocabulary) : default;
@@ -71,7 +93,7 @@ public static class LmHead
             int count = Math.Min(chunk, rows - start);
             MatMul.MatMul.Forward(policy.Hidden.Slice(start, count), policy.Weight, default, logits.Slice(0, count));
             if (withReference) MatMul.MatMul.Forward(reference.Hidden.Slice(start, count), reference.Weight, default, referenceLogits.Slice(0, count));
-            LmHeadCpu.Forward(logits.Slice(0, count), policy.Scale, withReference ? referenceLogits.Slice(0, count) : default, reference.Scale, direction, targets.Slice(start, count), Slice(output, start, count));
+            LmHeadCpu.Forward(logits.Slice(0, count), policy.Scale, withReference ? referenceLogits.Slice(0, count) : default, reference.Scale, direction, targets.Slice(start, count), output.Slice(start, count));
         }
         scratch.Release(mark);
     }
@@ -95,6 +117,14 @@ public static class LmHead
     {
         if (dKl.IsEmpty) direction = KlDirection.None;
         bool withReference = Check("LmHead.Backward", policy, reference, direction, targets) && direction != KlDirection.None;
+        if (policy.Hidden.Device is KernelDevice device)
+        {
+            CheckColumns(device, "LmHead.Backward", policy.Hidden.Rows, dLogProb, output.LogSumExp, [dKl, output.ReferenceLogSumExp, output.Kl]);
+            Contract.IsActivation(dHidden, device, "LmHead.Backward", "dHidden", policy.Hidden.Rows, policy.Hidden.Columns);
+            Contract.Is(dWeight, device, "LmHead.Backward", "dWeight", policy.Weight.Outputs, policy.Weight.Inputs);
+            LmHeadCuda.Backward(device, policy, reference, direction, targets, output, dLogProb, dKl, dHidden, dWeight);
+            return;
+        }
         int rows = policy.Hidden.Rows, vocabulary = policy.Weight.Outputs, chunk = Math.Min(rows, ChunkRows(vocabulary));
         long mark = scratch.Mark();
         Tensor logits = scratch.Take(chunk, vocabulary), referenceLogits = withReference ? scratch.Take(chunk, vocabulary) : default;
@@ -105,24 +135,18 @@ public static class LmHead
             MatMul.MatMul.Forward(hidden, policy.Weight, default, dLogits);
             if (withReference) MatMul.MatMul.Forward(reference.Hidden.Slice(start, count), reference.Weight, default, referenceLogits.Slice(0, count));
             LmHeadCpu.Backward(dLogits, policy.Scale, withReference ? referenceLogits.Slice(0, count) : default, reference.Scale, direction,
-                targets.Slice(start, count), Slice(output, start, count), dLogProb.Slice(start, count), withReference ? dKl.Slice(start, count) : default);
+                targets.Slice(start, count), output.Slice(start, count), dLogProb.Slice(start, count), withReference ? dKl.Slice(start, count) : default);
             MatMul.MatMul.BackwardInput(dLogits, policy.Weight, dHidden.Slice(start, count), add: false);
             MatMul.MatMul.BackwardWeight(dLogits, hidden, dWeight, default, scratch);
         }
         scratch.Release(mark);
     }
 
-    /// <summary>Bytes of scratch that forward and backward take for N rows.</summary>
+    /// <summary>Bytes of scratch that forward and backward take for N rows on CPU; a card takes its own.</summary>
     public static long ScratchBytes(int rows, int vocabulary, int hidden, bool withReference)
     {
         int chunk = Math.Min(rows, ChunkRows(vocabulary));
         return (long)chunk * vocabulary * sizeof(float) * (withReference ? 2 : 1) + MatMul.MatMul.BackwardWeightScratch(chunk, hidden) + 256;
-    }
-
-    private static LmHeadOutput Slice(LmHeadOutput output, int start, int count)
-    {
-        Tensor Part(Tensor tensor) => tensor.IsEmpty ? tensor : tensor.Slice(start, count);
-        return new(Part(output.LogProb), Part(output.LogSumExp), Part(output.Entropy), Part(output.ReferenceLogProb), Part(output.ReferenceLogSumExp), Part(output.Kl));
     }
 
     private static bool Check(string operation, LmHeadInput policy, LmHeadInput reference, KlDirection direction, Tensor targets)
@@ -130,12 +154,31 @@ public static class LmHead
         int vocabulary = policy.Weight.Outputs;
         if (policy.Hidden.Columns != policy.Weight.Inputs || targets.Length != policy.Hidden.Rows)
             throw new ShapeException($"{operation}: hidden {policy.Hidden}, W {vocabulary}×{policy.Weight.Inputs} and {targets.Length} targets do not fit.");
-        foreach (int target in targets.AsSpan<int>())
+        if (policy.Hidden.Device is KernelDevice device)
+        {
+            CheckInput(device, operation, "the policy", policy);
+            if (reference.Weight is not null) CheckInput(device, operation, "the reference", reference);
+            Contract.Is(targets, device, operation, "targets", DType.I32, policy.Hidden.Rows, 1);
+        }
+        else foreach (int target in targets.AsSpan<int>())
             if ((uint)target >= (uint)vocabulary) throw new ShapeException($"{operation}: target id {target} lies outside the vocabulary of {vocabulary}.");
         bool withReference = reference.Weight is not null;
         if (!withReference && direction != KlDirection.None) throw new ShapeException($"{operation}: a KL needs a reference.");
         if (withReference && (reference.Weight!.Outputs != vocabulary || reference.Hidden.Rows != policy.Hidden.Rows))
             throw new ShapeException($"{operation}: the reference (vocabulary {reference.Weight.Outputs}, {reference.Hidden.Rows} rows) does not fit the policy (vocabulary {vocabulary}, {policy.Hidden.Rows} rows).");
         return withReference;
+    }
+
+    private static void CheckInput(Device device, string operation, string name, LmHeadInput input)
+    {
+        Contract.IsActivation(input.Hidden, device, operation, $"the hidden states of {name}", input.Hidden.Rows, input.Weight.Inputs);
+        Contract.IsActivation(input.Weight.Weight, device, operation, $"the weights of {name}", input.Weight.Outputs, input.Weight.Inputs);
+    }
+
+    private static void CheckColumns(Device device, string operation, int rows, Tensor first, Tensor second, ReadOnlySpan<Tensor> others)
+    {
+        Contract.Is(first, device, operation, "log-probs or their gradient", rows, 1);
+        foreach (Tensor column in (ReadOnlySpan<Tensor>)[second, .. others])
+            if (!column.IsEmpty) Contract.Is(column, device, operation, "a column of results", rows, 1);
     }
 }

@@ -18,15 +18,15 @@ internal static class MatMulCuda
     /// <summary>How a product is staged: whether each operand has the summed index along its rows, and what becomes of the result.</summary>
     private readonly record struct Layout(bool AlongA, bool AlongB, DType Output, bool Bias, bool Add);
 
-    /// <summary>y [M, N] = x [M, K] · Wᵀ (+ bias), W [N, K].</summary>
+    /// <summary>y [M, N] = x [M, K] · Wᵀ (+ bias), W [N, K]. Rows of y may be longer: what follows an odd N there becomes zero, the rest stays.</summary>
     public static void Forward(KernelDevice device, Tensor x, Tensor weight, Tensor bias, Tensor y) =>
         Launch(device, "Forward", new(true, true, y.Type, !bias.IsEmpty, false), x, weight, bias, y, x.Columns);
 
-    /// <summary>dx [M, K] (+)= dy [M, N] · W.</summary>
+    /// <summary>dx [M, K] (+)= dy [M, N] · W. Rows of dy may be longer; up to the next multiple of 8 they then hold zeros.</summary>
     public static void BackwardInput(KernelDevice device, Tensor dy, Tensor weight, Tensor dx, bool add) =>
-        Launch(device, "BackwardInput", new(true, false, dx.Type, false, add), dy, weight, default, dx, dy.Columns);
+        Launch(device, "BackwardInput", new(true, false, dx.Type, false, add), dy, weight, default, dx, weight.Rows);
 
-    /// <summary>dW [N, K] += dyᵀ · x; db += column sums of dy.</summary>
+    /// <summary>dW [N, K] += dyᵀ · x; db += column sums of dy. Rows of dy may be longer, as above.</summary>
     public static void BackwardWeight(KernelDevice device, Tensor dy, Tensor x, Tensor dWeight, Tensor dBias)
     {
         Launch(device, "BackwardWeight", new(false, false, dWeight.Type, false, true), dy, x, default, dWeight, dy.Rows);
@@ -38,9 +38,12 @@ internal static class MatMulCuda
         if (c.Length == 0) return;
         if (a.Columns % SharedTile.ChunkElements != 0 || b.Columns % SharedTile.ChunkElements != 0)
             throw new ShapeException($"MatMul.{product}: on {device.Name} widths are multiples of {SharedTile.ChunkElements}, received {a} and {b}; pad the model's width or run it on cpu.");
-        var grid = new Grid((c.Columns + TileN - 1) / TileN, (c.Rows + TileM - 1) / TileM);
-        if (layout.Bias) device.Launch(Kernels[layout], grid, [a, b, c, c.Rows, c.Columns, depth, a.Columns, b.Columns, bias]);
-        else device.Launch(Kernels[layout], grid, [a, b, c, c.Rows, c.Columns, depth, a.Columns, b.Columns]);
+        if (c.Columns % 2 != 0)
+            throw new ShapeException($"MatMul.{product}: on {device.Name} results have an even number of columns, received {c}; pad the model's width or run it on cpu.");
+        int columns = layout.AlongB ? b.Rows : b.Columns;
+        var grid = new Grid((columns + TileN - 1) / TileN, (c.Rows + TileM - 1) / TileM);
+        if (layout.Bias) device.Launch(Kernels[layout], grid, [a, b, c, c.Rows, columns, depth, a.Columns, b.Columns, c.Columns, bias]);
+        else device.Launch(Kernels[layout], grid, [a, b, c, c.Rows, columns, depth, a.Columns, b.Columns, c.Columns]);
     }
 
     private static Kernel Stage(Layout layout)
@@ -50,7 +53,7 @@ internal static class MatMulCuda
             $"matmul_{Name(layout.AlongA)}{Name(layout.AlongB)}_{layout.Output.ToString().ToLowerInvariant()}{(layout.Bias ? "_bias" : "")}{(layout.Add ? "_add" : "")}", Threads);
         Floats a = k.ArgumentFloats("a", DType.BF16), b = k.ArgumentFloats("b", DType.BF16), c = k.ArgumentFloats("c", layout.Output);
         S32 rows = k.ArgumentS32("rows"), columns = k.ArgumentS32("columns"), depth = k.ArgumentS32("depth");
-        S32 strideA = k.ArgumentS32("strideA"), strideB = k.ArgumentS32("strideB");
+        S32 strideA = k.ArgumentS32("strideA"), strideB = k.ArgumentS32("strideB"), strideC = k.ArgumentS32("strideC");
         Floats bias = layout.Bias ? k.ArgumentFloats("bias", DType.BF16) : default;
         S32 firstRow = k.BlockY * TileM, firstColumn = k.BlockX * TileN;
         var copyA = new OperandCopy(k, a, layout.AlongA, TileM, firstRow, rows, depth, strideA);
@@ -89,7 +92,7 @@ internal static class MatMulCuda
             }
         });
         k.CopyWait(0);
-        Write(k, layout, c, bias, sums, firstRow + warpRow, firstColumn + warpColumn, rows, columns);
+        Write(k, layout, c, bias, sums, firstRow + warpRow, firstColumn + warpColumn, rows, columns, strideC);
         return k.Build();
     }
 
@@ -111,9 +114,9 @@ internal static class MatMulCuda
         }
     }
 
-    private static void Write(KernelBuilder k, Layout layout, Floats c, Floats bias, Accumulator[] sums, S32 firstRow, S32 firstColumn, S32 rows, S32 columns)
+    private static void Write(KernelBuilder k, Layout layout, Floats c, Floats bias, Accumulator[] sums, S32 firstRow, S32 firstColumn, S32 rows, S32 columns, S32 strideC)
     {
-        S32 lane = k.Lane, strideBytes = columns * layout.Output.Size();
+        S32 lane = k.Lane, strideBytes = strideC * layout.Output.Size();
         for (int m = 0; m < FragmentsM; m++)
             for (int half = 0; half < 2; half++)
             {

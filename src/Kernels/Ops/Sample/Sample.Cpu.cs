@@ -13,9 +13,7 @@ internal static unsafe class SampleCpu
     // How many of the most probable tokens top-p looks at first; eight times as many where they do not hold the share.
     private const int FirstSelection = 64;
 
-    private const int Unusable = -1;
-
-    public static void Next(string op, Tensor logits, ReadOnlySpan<SampleRow> rows, Span<int> ids, Span<float> logProbs, ReadOnlySpan<int> sources)
+    public static void Next(Tensor logits, ReadOnlySpan<SampleRow> rows, Span<int> ids, Span<float> logProbs, ReadOnlySpan<int> sources)
     {
         fixed (int* source = sources)
         fixed (SampleRow* settings = rows)
@@ -29,10 +27,6 @@ internal static unsafe class SampleCpu
                 default: Run<Vector128Lanes>(logits, settings, id, logProb, source, ids.Length); break;
             }
         }
-        // Reported here and not by the worker that met it, so that the first bad row is named whatever the threads did.
-        int bad = ids.IndexOf(Unusable);
-        if (bad >= 0)
-            throw new BellmanException($"{op}: row {bad} holds NaN or +∞ or nothing but −∞; the model's weights or input are damaged.");
     }
 
     private static void Run<V>(Tensor logits, SampleRow* rows, int* ids, float* logProbs, int* sources, int count) where V : struct, IVector<V>
@@ -58,7 +52,7 @@ internal static unsafe class SampleCpu
             float max = Largest(logits, count);
             if (!float.IsFinite(max))
             {
-                Ids[task] = Unusable;
+                Ids[task] = Sample.Unusable;
                 return;
             }
             int id = row.Temperature == 0 ? new ReadOnlySpan<float>(logits, count).IndexOf(max)

@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Cuda;
 
 namespace Bellman.Kernels.Ops.Sample;
 
@@ -18,6 +19,9 @@ public readonly record struct SampleRow(float Temperature, int TopK, float TopP,
 /// </summary>
 public static class Sample
 {
+    /// <summary>The id of a row that cannot be sampled from.</summary>
+    internal const int Unusable = -1;
+
     /// <summary>Chooses one id per row.</summary>
     /// <param name="logits">[n, V], float32. −∞ means never.</param>
     /// <param name="rows">n settings.</param>
@@ -55,8 +59,13 @@ public static class Sample
         }
         switch (device)
         {
-            case CpuDevice: SampleCpu.Next(Op, logits, rows, ids, logProbs, sources); break;
+            case CpuDevice: SampleCpu.Next(logits, rows, ids, logProbs, sources); break;
+            case KernelDevice kernels: SampleCuda.Next(kernels, logits, rows, ids, logProbs, sources); break;
             default: throw Contract.NoKernel(Op, device);
         }
+        // Reported here and not by the worker that met it, so that the first bad row is named whatever ran first.
+        int bad = ids.IndexOf(Unusable);
+        if (bad >= 0)
+            throw new BellmanException($"{Op}: row {bad} holds NaN or +∞ or nothing but −∞; the model's weights or input are damaged.");
     }
 }

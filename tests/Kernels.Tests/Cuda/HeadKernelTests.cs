@@ -1,0 +1,145 @@
+using Bellman.Kernels.Cuda.Simulator;
+using Bellman.Kernels.Ops.LmHead;
+using Bellman.Kernels.Ops.MatMul;
+using Bellman.Kernels.Ops.Sample;
+using Bellman.Tests;
+using Xunit;
+using static Bellman.Kernels.Tests.Cuda.CudaOpTest;
+using static Bellman.Kernels.Tests.OpTest;
+
+namespace Bellman.Kernels.Tests.Cuda;
+
+/// <summary>The language-model head and sampling in the checked simulator against their references.</summary>
+public sealed class HeadKernelTests
+{
+    [Theory]
+    [InlineData(1, 8, 2, KlDirection.None, 1f, false)]
+    [InlineData(5, 16, 33, KlDirection.Reverse, 1f, false)]
+    [InlineData(9, 8, 100, KlDirection.Forward, 0.5f, false)]
+    [InlineData(130, 8, 39, KlDirection.Reverse, 0.25f, true)]
+    [InlineData(2, 8, 2103, KlDirection.Forward, 1f, false)]
+    public void LmHead_agrees_with_its_reference(int rows, int channels, int vocabulary, KlDirection direction, float scale, bool chunks)
+    {
+        var test = new CudaOpTest { Device = chunks ? new SimulatorDevice { ChunkBytes = 1 } : new SimulatorDevice() };
+        float[] hidden = CudaOpTest.Normal(1, rows * channels), weight = CudaOpTest.Normal(2, vocabulary * channels);
+        float[] otherHidden = CudaOpTest.Normal(3, rows * channels), otherWeight = CudaOpTest.Normal(4, vocabulary * channels);
+        float[] dLogProb = OpTest.Normal(5, rows), dKl = OpTest.Normal(6, rows), dwSeed = OpTest.Normal(7, vocabulary * channels);
+        int[] targets = [.. Enumerable.Range(0, rows).Select(i => i * 7 % vocabulary)];
+        bool withKl = direction != KlDirection.None;
+        double[] logProb = new double[rows], lse = new double[rows], entropy = new double[rows], otherLogProb = new double[rows], otherLse = new double[rows], kl = new double[rows];
+        double[] dHidden = new double[rows * channels], dWeight = Doubles(dwSeed);
+        for (int i = 0; i < rows; i++)
+        {
+            double[] p = LmHeadReference.LogSoftmax(hidden.AsSpan(i * channels, channels), weight, vocabulary, scale, out lse[i]);
+            double[] q = LmHeadReference.LogSoftmax(otherHidden.AsSpan(i * channels, channels), otherWeight, vocabulary, 2 * scale, out otherLse[i]);
+            (logProb[i], otherLogProb[i], entropy[i]) = (p[targets[i]], q[targets[i]], -p.Sum(x => Math.Exp(x) * x));
+            if (withKl) kl[i] = LmHeadReference.Kl(p, q, direction);
+            double[] g = LmHeadReference.LogitGradient(p, q, direction, targets[i], dLogProb[i], withKl ? dKl[i] : 0);
+            for (int v = 0; v < vocabulary; v++)
+                for (int c = 0; c < channels; c++)
+                {
+                    dHidden[i * channels + c] += scale * g[v] * weight[v * channels + c];
+                    dWeight[v * channels + c] += scale * g[v] * hidden[i * channels + c];
+                }
+        }
+        using var packed = new PackedWeight(test.Half(weight, vocabulary, channels));
+        using var otherPacked = new PackedWeight(test.Half(otherWeight, vocabulary, channels));
+        var policy = new LmHeadInput(test.Half(hidden, rows, channels), packed, scale);
+        var reference = new LmHeadInput(test.Half(otherHidden, rows, channels), otherPacked, 2 * scale);
+        LmHeadOutput output = NewOutput(test, rows);
+        Tensor ids = test.Integers(targets, rows, 1), dh = test.Output(DType.BF16, rows, channels), dw = test.Single(dwSeed, vocabulary, channels);
+        LmHead.Forward(policy, reference, direction, ids, output, null!);
+        foreach ((double[] expected, Tensor actual, string what) in (ReadOnlySpan<(double[], Tensor, string)>)
+            [
+                (logProb, output.LogProb, "log-probs"), (lse, output.LogSumExp, "log-sum-exp"), (entropy, output.Entropy, "entropy"),
+                (otherLogProb, output.ReferenceLogProb, "reference log-probs"), (otherLse, output.ReferenceLogSumExp, "reference log-sum-exp"),
+            ]) TensorComparer.Close(Floats(expected), Read(actual), 2e-5, 3e-6, what);
+        if (withKl) TensorComparer.Close(Floats(kl), Read(output.Kl), 2e-5, 3e-6, "KL");
+        LmHead.Backward(policy, reference, direction, ids, output, test.Single(dLogProb, rows, 1), withKl ? test.Single(dKl, rows, 1) : default, dh, dw, null!);
+        // The logits' gradients are rounded to bfloat16.
+        TensorComparer.CloseToScale(Floats(dHidden), Read(dh), 6e-3, "dHidden");
+        TensorComparer.CloseToScale(Floats(dWeight), Read(dw), 6e-3, "dWeight");
+
+        // Without a reference; and plain logits.
+        LmHeadOutput alone = new(test.Output(DType.F32, rows, 1), default, default, default, default, default);
+        LmHead.Forward(policy, default, KlDirection.None, ids, alone, null!);
+        Assert.Equal(Read(output.LogProb), Read(alone.LogProb));
+        Tensor logits = test.Output(DType.F32, rows, vocabulary);
+        LmHead.Logits(policy, logits);
+        float[] plain = Read(logits);
+        TensorComparer.Close([.. targets.Select((target, i) => (float)(logProb[i] + lse[i]))], [.. targets.Select((target, i) => plain[i * vocabulary + target])], 2e-5, 3e-6, "logits");
+    }
+
+    [Fact]
+    public void What_a_card_cannot_refuse_becomes_NaN_and_shapes_are_refused()
+    {
+        var test = new CudaOpTest();
+        using var weight = new PackedWeight(test.Half(CudaOpTest.Normal(1, 5 * 8), 5, 8));
+        var head = new LmHeadInput(test.Half(CudaOpTest.Normal(2, 3 * 8), 3, 8), weight, 1);
+        LmHeadOutput output = NewOutput(test, 3);
+        LmHead.Forward(head, default, KlDirection.None, test.Integers([5, 0, -1], 3, 1), output, null!);
+        Assert.Equal([true, false, true], Read(output.LogProb).Select(float.IsNaN));
+        ShapeException error = Assert.Throws<ShapeException>(() =>
+            LmHead.Forward(head, default, KlDirection.None, test.Integers([1, 2, 3], 3, 1), output with { LogSumExp = test.Output(DType.F32, 2, 1) }, null!));
+        Assert.Contains("LmHead.Forward", error.Message);
+    }
+
+    [Fact]
+    public void Sample_agrees_with_its_reference()
+    {
+        var test = new CudaOpTest();
+        int compared = 0;
+        foreach (int vocabulary in (int[])[1, 37, 1025])
+        {
+            SampleRow[] rows =
+            [
+                new(0, 0, 1, 11, 1, 2), new(1, 0, 1, 11, ulong.MaxValue, uint.MaxValue), new(0.3f, 0, 1, ulong.MaxValue, 3, 4), new(2.5f, 5, 1, 11, 5, 6),
+                new(1, 0, 0.9f, 11, 7, 8), new(1, 20, 0.7f, 11, 9, 10), new(1.5f, 9999, 1e-6f, 11, 11, 12), new(1e-38f, 30, 1, 11, 13, 14),
+            ];
+            float[] logits = OpTest.Normal(vocabulary, rows.Length * vocabulary, 2);
+            // Equal logits: ranked by id.
+            for (int i = 0; i < logits.Length; i += 2) logits[i] = MathF.Round(logits[i]);
+            int[] ids = new int[rows.Length];
+            float[] logProbs = new float[rows.Length];
+            Sample.Next(test.Single(logits, rows.Length, vocabulary), rows, ids, logProbs);
+            for (int i = 0; i < rows.Length; i++)
+            {
+                (int id, double logProb, double margin) = SampleReference.Next(logits.AsSpan(i * vocabulary, vocabulary), rows[i]);
+                if (margin < 1e-5) continue;
+                compared++;
+                Assert.True(id == ids[i], $"vocabulary {vocabulary}, {rows[i]}: expected {id}, received {ids[i]}");
+                TensorComparer.Close(logProb, logProbs[i], 5e-6, 2e-6, $"{rows[i]} log-prob");
+            }
+        }
+        Assert.True(compared >= 20, $"only {compared} rows were compared");
+    }
+
+    [Fact]
+    public void Sample_takes_odds_apart_and_refuses_bad_rows()
+    {
+        // Probabilities (0.2, 0, 0.5, 0.3) in order of id; by rank, 0.5 of id 2, 0.3 of id 3, 0.2 of id 0.
+        var test = new CudaOpTest();
+        float[] one = [MathF.Log(2), float.NegativeInfinity, MathF.Log(5), MathF.Log(3)];
+        SampleRow[] rows = [.. Enumerable.Range(0, 24).Select(i => new SampleRow(1, i % 3 == 1 ? 2 : 0, i % 3 == 2 ? 0.79f : 1, 7, 8, (uint)i / 3))];
+        int[] ids = new int[24];
+        // Every setting's row is the second of two.
+        Sample.Next(test.Single([9, 0, 0, 0, .. one], 2, 4), rows, ids, new float[24], [.. Enumerable.Repeat(1, 24)]);
+        for (int i = 0; i < 24; i++)
+        {
+            float u = Bellman.Kernels.Random.Philox.Uniform(7, 8, rows[i].Position);
+            Assert.Equal(i % 3 == 0 ? u < 0.2 ? 0 : u < 0.7 ? 2 : 3 : u < 0.625 ? 2 : 3, ids[i]);
+        }
+        foreach (float bad in (float[])[float.NaN, float.PositiveInfinity])
+        {
+            BellmanException error = Assert.Throws<BellmanException>(() =>
+                Sample.Next(test.Single([1f, 2f, 1f, bad], 2, 2), [rows[0], rows[1]], new int[2], new float[2]));
+            Assert.Contains("row 1", error.Message);
+        }
+    }
+
+    private static LmHeadOutput NewOutput(CudaOpTest test, int rows)
+    {
+        Tensor New() => test.Output(DType.F32, rows, 1);
+        return new(New(), New(), New(), New(), New(), New());
+    }
+}
