@@ -81,7 +81,7 @@ internal abstract class PathScorer(DecoderModel model, KvOptions options) : IDis
 }
 
 /// <summary>V of the value model after the path's last token.</summary>
-internal sealed class ValueScorer(ValueModel model, KvOptions options) : PathScorer(model, options)
+internal sealed class ValuePathScorer(ValueModel model, KvOptions options) : PathScorer(model, options)
 {
     private Tensor _values;
 
@@ -112,7 +112,7 @@ internal sealed class ValueScorer(ValueModel model, KvOptions options) : PathSco
 /// β Σ (log π − log π_ref) over the path's tokens since the prompt: what a policy trained with KL control towards the reference
 /// implies about V − V(prompt), without a value model.
 /// </summary>
-internal sealed class LogRatioScorer(LanguageModel reference, float beta, KvOptions options) : PathScorer(reference, options)
+internal sealed class LogRatioPathScorer(LanguageModel reference, float beta, KvOptions options) : PathScorer(reference, options)
 {
     protected override int MostOpened(PathState state, Lane lane, int length) => Math.Min(length - 1, state.Length > 0 ? state.Length : lane.PromptLength - 1);
 

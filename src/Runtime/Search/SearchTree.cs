@@ -52,7 +52,7 @@ public sealed class SearchTree
     public bool IsExhausted { get; private set; }
 
     /// <summary>Whether scores are sums of log-ratios rather than values.</summary>
-    public bool ScoresAreLogRatios => _scorer is LogRatioScorer;
+    public bool ScoresAreLogRatios => _scorer is LogRatioPathScorer;
 
     internal bool IsDone => _run is { IsCompleted: true };
 

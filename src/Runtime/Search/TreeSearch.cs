@@ -26,8 +26,8 @@ public sealed class TreeSearch : IDisposable
         double scorerBytes = models.Scorer is { } scorer ? KvPool.PageBytes(scorer.Config, Math.Max(1, options.PageTokens)) : 0;
         // Both models meet the same tokens: each gets memory for as many pages as the other.
         _policy = new KvCache(models.Policy, Pages(policyBytes));
-        if (models.Value is not null) _scorer = new ValueScorer(models.Value, Pages(scorerBytes));
-        else if (models.Reference is not null) _scorer = new LogRatioScorer(models.Reference, models.Beta, Pages(scorerBytes));
+        if (models.Value is not null) _scorer = new ValuePathScorer(models.Value, Pages(scorerBytes));
+        else if (models.Reference is not null) _scorer = new LogRatioPathScorer(models.Reference, models.Beta, Pages(scorerBytes));
 
         KvOptions Pages(double bytes) => new()
         {

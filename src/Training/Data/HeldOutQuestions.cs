@@ -29,9 +29,11 @@ public sealed class HeldOutQuestions(int promptMessages = 0)
     }
 
     /// <summary>Where the question of a record is held out, as "FILE, line N"; null when it is not.</summary>
-    public string? Find(DataRecord record) => _places.GetValueOrDefault(Normalise(Question(record)));
+    public string? Find(DataRecord record) => Find(Question(record));
 
-    private void Add(string question, string path, int line) => _places.TryAdd(Normalise(question), $"{path}, line {line}");
+    internal string? Find(string question) => _places.GetValueOrDefault(Normalise(question));
+
+    internal void Add(string question, string path, int line) => _places.TryAdd(Normalise(question), $"{path}, line {line}");
 
     private string Question(DataRecord record) => record switch
     {

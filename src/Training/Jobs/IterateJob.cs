@@ -109,12 +109,13 @@ public sealed class IterateJob
     // More rounds go on where the earlier ones ended.
     private static IEnumerable<string> Comparable(string yaml) => yaml.Split('\n').Select(x => x.Trim()).Where(x => x.Length > 0 && !x.StartsWith("rounds:", StringComparison.Ordinal));
 
-    private static void RefuseShared(IReadOnlyList<Problem> sampled, IReadOnlyList<Problem> held)
+    private void RefuseShared(IReadOnlyList<Problem> sampled, IReadOnlyList<Problem> held)
     {
-        HashSet<string> questions = [.. sampled.Select(x => x.Question)];
-        Problem[] shared = [.. held.Where(x => questions.Contains(x.Question))];
+        var questions = new HeldOutQuestions();
+        foreach (Problem problem in sampled) questions.Add(problem.Question, _iterate.Problems!, problem.Line);
+        Problem[] shared = [.. held.Where(x => questions.Find(x.Question) is not null)];
         if (shared.Length > 0)
-            throw new DataException($"iterate.eval_problems: {shared.Length} of {held.Count} questions (the first in line {shared[0].Line}) are among iterate.problems too, so the policy would be trained on what it is judged by; take them out of one file.");
+            throw new DataException($"iterate.eval_problems: {shared.Length} of {held.Count} questions (the first in line {shared[0].Line}: {questions.Find(shared[0].Question)}) are among iterate.problems too, so the policy would be trained on what it is judged by; take them out of one file.");
     }
 
     private AccuracyInterval Collect(int round, string policy, IReadOnlyList<Problem> problems, Action<JobProgress>? progress, CancellationToken cancellation)

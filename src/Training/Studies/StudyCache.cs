@@ -12,8 +12,8 @@ namespace Bellman.Training.Studies;
 /// <param name="folder">The study's folder.</param>
 internal sealed class StudyCache(string folder)
 {
-    // Raised when results change although settings do not.
-    private const string Version = "1";
+    // Raised when results change although settings do not. 2: search draws from the shared tree.
+    private const string Version = "2";
 
     /// <summary>A short name for everything that decides a result.</summary>
     public static string KeyOf(params ReadOnlySpan<object?> parts)

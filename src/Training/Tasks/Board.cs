@@ -30,14 +30,17 @@ public sealed record BoardSettings
     /// <summary>Chance that the demonstrator takes any legal move.</summary>
     public double Noise { get; init; } = 0.1;
 
-    internal GridRules Rules => new(Size, Walls, MinDistance, MaxDistance, Slack);
+    private GridRules Rules => new(Size, Walls, MinDistance, MaxDistance, Slack);
 
-    internal void Validate()
+    /// <summary>What the settings say of the board.</summary>
+    /// <exception cref="BellmanException">A knob is out of range.</exception>
+    internal GridRules Validate()
     {
         Rules.Validate(Board.TaskName);
         if (!(Noise >= 0 && Habit >= 0 && VerticalHabit >= 0 && Noise + Habit <= 1 && Noise + VerticalHabit <= 1))
             throw new BellmanException($"task {Board.TaskName}: noise and habits must be at least 0 and together at most 1, "
                 + FormattableString.Invariant($"received noise {Noise}, habit {Habit}, vertical habit {VerticalHabit}; correct the task's settings."));
+        return Rules;
     }
 }
 
@@ -46,50 +49,27 @@ public sealed record BoardSettings
 /// going, so about two thirds of its walks succeed: a policy that imitates it inherits the habit, and a value model can
 /// learn where the habit is fatal.
 /// </summary>
-public sealed class Board : IReasoningTask
+public sealed class Board : GridTask
 {
     internal const string TaskName = "board";
     private readonly BoardSettings _settings;
-    private readonly GridTask _grid;
 
     /// <summary>A task with the given knobs, or the embedded one.</summary>
     /// <exception cref="BellmanException">A knob is out of range.</exception>
     public Board(BoardSettings? settings = null)
-    {
-        _settings = settings ?? new BoardSettings();
-        _settings.Validate();
-        _grid = new GridTask(TaskName, _settings.Rules);
-    }
+        : base(TaskName, (settings ??= new BoardSettings()).Validate()) => _settings = settings;
 
     /// <inheritdoc/>
-    public string Name => TaskName;
-
-    /// <inheritdoc/>
-    public IReadOnlyList<string> Vocabulary => _grid.Vocabulary;
-
-    /// <inheritdoc/>
-    public string SplitPattern => ReasoningTasks.GridSplitPattern;
-
-    /// <inheritdoc/>
-    public IReadOnlyList<TaskProblem> Problems(TaskSplit split, int count, ulong seed) => _grid.Problems(split, count, seed);
-
-    /// <inheritdoc/>
-    public TaskProblem Parse(string prompt) => _grid.Parse(prompt);
-
-    /// <inheritdoc/>
-    public GradeResult Grade(TaskProblem problem, string response) => _grid.Grade((GridProblem)problem, response);
-
-    /// <inheritdoc/>
-    public string Demonstrate(TaskProblem problem, PhiloxRandom random)
+    public override string Demonstrate(TaskProblem problem, PhiloxRandom random)
     {
         GridProblem board = (GridProblem)problem;
-        return GridTask.Walk(board, (cell, last) =>
+        return Walk(board, (cell, last) =>
         {
             double u = random.NextDouble();
-            if (u < _settings.Noise) return GridTask.DrawDirection(board, cell, random, static (_, _) => true);
+            if (u < _settings.Noise) return DrawDirection(board, cell, random, static (_, _) => true);
             bool sideways = last >= 2;
             if (last >= 0 && board.Step(cell, last) >= 0 && u < _settings.Noise + (sideways ? _settings.Habit : _settings.VerticalHabit)) return last;
-            return GridTask.DrawDirection(board, cell, random, (_, next) => board.Distance(next) < board.Distance(cell));
+            return DrawDirection(board, cell, random, (_, next) => board.Distance(next) < board.Distance(cell));
         });
     }
 }

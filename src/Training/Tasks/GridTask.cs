@@ -8,7 +8,7 @@ namespace Bellman.Training.Tasks;
 /// <summary>
 /// What all walking tasks share: vocabulary, generator, splits, text of a walk, grader. A task adds its demonstrator.
 /// </summary>
-internal sealed class GridTask
+public abstract class GridTask : IReasoningTask
 {
     // Shares of the problem space, cumulative, in the order of TaskSplit.
     private static readonly double[] SplitEnds = [0.6, 0.8, 0.9, 1.0];
@@ -20,19 +20,26 @@ internal sealed class GridTask
     /// <summary>Added to a direction, it means a leap: two cells in one move, written with a doubled letter.</summary>
     internal const int LeapOffset = 4;
 
-    private readonly string _name;
     private readonly GridRules _rules;
 
-    internal GridTask(string name, GridRules rules)
+    private protected GridTask(string name, GridRules rules)
     {
-        _name = name;
+        Name = name;
         _rules = rules;
         Vocabulary = BuildVocabulary(rules);
     }
 
-    internal IReadOnlyList<string> Vocabulary { get; }
+    /// <inheritdoc/>
+    public string Name { get; }
 
-    internal IReadOnlyList<TaskProblem> Problems(TaskSplit split, int count, ulong seed)
+    /// <inheritdoc/>
+    public IReadOnlyList<string> Vocabulary { get; }
+
+    /// <inheritdoc/>
+    public string SplitPattern => ReasoningTasks.GridSplitPattern;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<TaskProblem> Problems(TaskSplit split, int count, ulong seed)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(count);
         // The high word keeps these draws apart from streams numbered by problem or sample.
@@ -43,7 +50,7 @@ internal sealed class GridTask
         for (long draws = 0; problems.Count < count; draws++)
         {
             if (draws > 100_000 + (long)DrawsPerProblem * count)
-                throw new BellmanException($"task {_name}: expected {count} different {split} problems, found {problems.Count} in {draws} draws; "
+                throw new BellmanException($"task {Name}: expected {count} different {split} problems, found {problems.Count} in {draws} draws; "
                     + "ask for fewer, or allow a larger board or a wider range of distances.");
             GridProblem? problem = Draw(random);
             if (problem is null) continue;
@@ -55,7 +62,8 @@ internal sealed class GridTask
         return problems;
     }
 
-    internal TaskProblem Parse(string prompt)
+    /// <inheritdoc/>
+    public TaskProblem Parse(string prompt)
     {
         string line = prompt.EndsWith('\n') ? prompt[..^1] : prompt;
         int arrow = line.IndexOf('>'), blank = line.IndexOf(' '), colon = line.IndexOf(':');
@@ -106,7 +114,13 @@ internal sealed class GridTask
         return count == 0 ? -1 : options[random.Next(count)];
     }
 
-    internal GradeResult Grade(GridProblem problem, string response)
+    /// <inheritdoc/>
+    public abstract string Demonstrate(TaskProblem problem, PhiloxRandom random);
+
+    /// <inheritdoc/>
+    public GradeResult Grade(TaskProblem problem, string response) => Grade((GridProblem)problem, response);
+
+    private GradeResult Grade(GridProblem problem, string response)
     {
         int cell = problem.Start, step = 0;
         for (int at = 0; ; step++)
@@ -161,7 +175,7 @@ internal sealed class GridTask
     }
 
     private BellmanException NotAPrompt(string text) =>
-        new($"task {_name}: expected a prompt like '31>65 7:11 46' on a {_rules.Size}×{_rules.Size} board, received '{Short(text)}'; "
+        new($"task {Name}: expected a prompt like '31>65 7:11 46' on a {_rules.Size}×{_rules.Size} board, received '{Short(text)}'; "
             + "check the file, or the task's settings.");
 
     private static string Short(string text) => (text.Length > 60 ? text[..60] + "…" : text).ReplaceLineEndings(" ");

@@ -33,14 +33,17 @@ public sealed record LeapsSettings
     /// <summary>Chance that the walker takes any legal step.</summary>
     public double Noise { get; init; } = 0.1;
 
-    internal GridRules Rules => new(Size, Walls, MinDistance, MaxDistance, Slack) { Leaps = true, UprightHolds = UprightHolds, SidewaysHolds = SidewaysHolds };
+    private GridRules Rules => new(Size, Walls, MinDistance, MaxDistance, Slack) { Leaps = true, UprightHolds = UprightHolds, SidewaysHolds = SidewaysHolds };
 
-    internal void Validate()
+    /// <summary>What the settings say of the board.</summary>
+    /// <exception cref="BellmanException">A knob is out of range.</exception>
+    internal GridRules Validate()
     {
         Rules.Validate(Leaps.TaskName);
         if (!(UprightHolds is >= 0 and <= 1 && SidewaysHolds is >= 0 and <= 1 && Bold >= 0 && Noise >= 0 && Bold + Noise <= 1 + 1e-12))
             throw new BellmanException($"task {Leaps.TaskName}: the chances must lie between 0 and 1, bold and noise together too, "
                 + FormattableString.Invariant($"received upright {UprightHolds}, sideways {SidewaysHolds}, bold {Bold}, noise {Noise}; correct the task's settings."));
+        return Rules;
     }
 }
 
@@ -50,54 +53,31 @@ public sealed record LeapsSettings
 /// answers that happened to be right keeps the habit with them, and only a method that tells which step carried the risk
 /// gives it up.
 /// </summary>
-public sealed class Leaps : IReasoningTask
+public sealed class Leaps : GridTask
 {
     internal const string TaskName = "leaps";
     private readonly LeapsSettings _settings;
-    private readonly GridTask _grid;
 
     /// <summary>A task with the given knobs, or the default ones.</summary>
     /// <exception cref="BellmanException">A knob is out of range.</exception>
     public Leaps(LeapsSettings? settings = null)
-    {
-        _settings = settings ?? new LeapsSettings();
-        _settings.Validate();
-        _grid = new GridTask(TaskName, _settings.Rules);
-    }
+        : base(TaskName, (settings ??= new LeapsSettings()).Validate()) => _settings = settings;
 
     /// <inheritdoc/>
-    public string Name => TaskName;
-
-    /// <inheritdoc/>
-    public IReadOnlyList<string> Vocabulary => _grid.Vocabulary;
-
-    /// <inheritdoc/>
-    public string SplitPattern => ReasoningTasks.GridSplitPattern;
-
-    /// <inheritdoc/>
-    public IReadOnlyList<TaskProblem> Problems(TaskSplit split, int count, ulong seed) => _grid.Problems(split, count, seed);
-
-    /// <inheritdoc/>
-    public TaskProblem Parse(string prompt) => _grid.Parse(prompt);
-
-    /// <inheritdoc/>
-    public GradeResult Grade(TaskProblem problem, string response) => _grid.Grade((GridProblem)problem, response);
-
-    /// <inheritdoc/>
-    public string Demonstrate(TaskProblem problem, PhiloxRandom random)
+    public override string Demonstrate(TaskProblem problem, PhiloxRandom random)
     {
         GridProblem board = (GridProblem)problem;
-        return GridTask.Walk(board, (cell, _) =>
+        return Walk(board, (cell, _) =>
         {
             double u = random.NextDouble();
-            if (u < _settings.Noise) return GridTask.DrawDirection(board, cell, random, static (_, _) => true);
+            if (u < _settings.Noise) return DrawDirection(board, cell, random, static (_, _) => true);
             if (u < _settings.Noise + _settings.Bold)
             {
-                int leap = GridTask.DrawDirection(board, cell, random,
+                int leap = DrawDirection(board, cell, random,
                     (direction, _) => board.Leap(cell, direction) is int target and >= 0 && board.Distance(target) == board.Distance(cell) - 2);
-                if (leap >= 0) return leap + GridTask.LeapOffset;
+                if (leap >= 0) return leap + LeapOffset;
             }
-            return GridTask.DrawDirection(board, cell, random, (_, next) => board.Distance(next) < board.Distance(cell));
+            return DrawDirection(board, cell, random, (_, next) => board.Distance(next) < board.Distance(cell));
         });
     }
 }

@@ -27,14 +27,17 @@ public sealed record MazeSettings
     /// <summary>Chance that the walker heads for the goal by its coordinates, blind to what walls lie between.</summary>
     public double Nearer { get; init; } = 0.60;
 
-    internal GridRules Rules => new(Size, Walls, MinDistance, MaxDistance, Slack);
+    private GridRules Rules => new(Size, Walls, MinDistance, MaxDistance, Slack);
 
-    internal void Validate()
+    /// <summary>What the settings say of the board.</summary>
+    /// <exception cref="BellmanException">A knob is out of range.</exception>
+    internal GridRules Validate()
     {
         Rules.Validate(Maze.TaskName);
         if (!(ShortestWay >= 0 && Nearer >= 0 && ShortestWay + Nearer <= 1 + 1e-12))
             throw new BellmanException($"task {Maze.TaskName}: the chances must be at least 0 and together at most 1, "
                 + FormattableString.Invariant($"received shortest way {ShortestWay}, nearer {Nearer}; correct the task's settings."));
+        return Rules;
     }
 }
 
@@ -42,56 +45,33 @@ public sealed record MazeSettings
 /// The walk of <see cref="Board"/> with more walls, no slack, and a walker that heads for the goal as the crow flies: dead
 /// ends are met late, which is where looking ahead with a value model pays.
 /// </summary>
-public sealed class Maze : IReasoningTask
+public sealed class Maze : GridTask
 {
     internal const string TaskName = "maze";
     private readonly MazeSettings _settings;
-    private readonly GridTask _grid;
 
     /// <summary>A task with the given knobs, or the default ones.</summary>
     /// <exception cref="BellmanException">A knob is out of range.</exception>
     public Maze(MazeSettings? settings = null)
-    {
-        _settings = settings ?? new MazeSettings();
-        _settings.Validate();
-        _grid = new GridTask(TaskName, _settings.Rules);
-    }
+        : base(TaskName, (settings ??= new MazeSettings()).Validate()) => _settings = settings;
 
     /// <inheritdoc/>
-    public string Name => TaskName;
-
-    /// <inheritdoc/>
-    public IReadOnlyList<string> Vocabulary => _grid.Vocabulary;
-
-    /// <inheritdoc/>
-    public string SplitPattern => ReasoningTasks.GridSplitPattern;
-
-    /// <inheritdoc/>
-    public IReadOnlyList<TaskProblem> Problems(TaskSplit split, int count, ulong seed) => _grid.Problems(split, count, seed);
-
-    /// <inheritdoc/>
-    public TaskProblem Parse(string prompt) => _grid.Parse(prompt);
-
-    /// <inheritdoc/>
-    public GradeResult Grade(TaskProblem problem, string response) => _grid.Grade((GridProblem)problem, response);
-
-    /// <inheritdoc/>
-    public string Demonstrate(TaskProblem problem, PhiloxRandom random)
+    public override string Demonstrate(TaskProblem problem, PhiloxRandom random)
     {
         GridProblem board = (GridProblem)problem;
-        return GridTask.Walk(board, (cell, last) =>
+        return Walk(board, (cell, last) =>
         {
             double u = random.NextDouble();
-            if (u < _settings.ShortestWay) return GridTask.DrawDirection(board, cell, random, (_, next) => board.Distance(next) < board.Distance(cell));
+            if (u < _settings.ShortestWay) return DrawDirection(board, cell, random, (_, next) => board.Distance(next) < board.Distance(cell));
             if (u < _settings.ShortestWay + _settings.Nearer)
             {
                 // U/D and L/R are neighbours in the order of directions, so the way back differs in the last bit.
                 int back = last < 0 ? -1 : last ^ 1, here = board.CoordinateDistance(cell);
-                int choice = GridTask.DrawDirection(board, cell, random, (direction, next) => direction != back && board.CoordinateDistance(next) < here);
-                if (choice < 0) choice = GridTask.DrawDirection(board, cell, random, (direction, _) => direction != back);
+                int choice = DrawDirection(board, cell, random, (direction, next) => direction != back && board.CoordinateDistance(next) < here);
+                if (choice < 0) choice = DrawDirection(board, cell, random, (direction, _) => direction != back);
                 if (choice >= 0) return choice;
             }
-            return GridTask.DrawDirection(board, cell, random, static (_, _) => true);
+            return DrawDirection(board, cell, random, static (_, _) => true);
         });
     }
 }

@@ -82,20 +82,10 @@ public sealed class ModelGoldenTests
         using LanguageModel model = LanguageModel.Load(folder);
         foreach (string side in (string[])["pad_right", "pad_left"])
         {
-            int batch = (int)golden.Shape($"{side}/input_ids")[0], width = (int)golden.Shape($"{side}/input_ids")[1], vocabulary = model.Config.VocabularySize;
+            int width = (int)golden.Shape($"{side}/input_ids")[1], vocabulary = model.Config.VocabularySize;
             int[] padded = golden.Ints($"{side}/input_ids"), mask = golden.Ints($"{side}/attention_mask");
             float[] logits = golden.Floats($"{side}/logits"), logProbs = golden.Floats($"{side}/logprobs");
-            List<int> ids = [], starts = [0], places = [];
-            for (int b = 0; b < batch; b++)
-            {
-                for (int t = 0; t < width; t++)
-                {
-                    if (mask[b * width + t] == 0) continue;
-                    ids.Add(padded[b * width + t]);
-                    places.Add(b * width + t);
-                }
-                starts.Add(ids.Count);
-            }
+            (List<int> ids, List<int> starts, List<int> places) = Unpad(padded, mask, width);
             using var run = new ForwardBackward(model, [.. ids], [.. starts]);
             float[] ours = run.Logits();
             for (int i = 0; i < places.Count; i++)
@@ -144,17 +134,7 @@ public sealed class ModelGoldenTests
         int batch = (int)golden.Shape(prefix + "input_ids")[0], width = (int)golden.Shape(prefix + "input_ids")[1];
         int[] padded = golden.Ints(prefix + "input_ids"), mask = golden.Ints(prefix + "attention_mask");
         float[] values = golden.Floats(prefix + "values"), target = golden.Floats(prefix + "target");
-        List<int> ids = [], starts = [0], places = [];
-        for (int b = 0; b < batch; b++)
-        {
-            for (int t = 0; t < width; t++)
-            {
-                if (mask[b * width + t] == 0) continue;
-                ids.Add(padded[b * width + t]);
-                places.Add(b * width + t);
-            }
-            starts.Add(ids.Count);
-        }
+        (List<int> ids, List<int> starts, List<int> places) = Unpad(padded, mask, width);
         using var run = new ForwardBackward(model, [.. ids], [.. starts]);
         float[] ours = run.Values();
         var dValues = new float[ids.Count];
@@ -182,6 +162,22 @@ public sealed class ModelGoldenTests
     {
         if (folder.Length == 0) Assert.Skip($"no models/ with such golden numbers in {string.Join(", ", TestData.GoldenFolders)}; set BELLMAN_GOLDEN.");
         return new SafetensorsFixture(Path.Combine(folder, "golden.safetensors"));
+    }
+
+    /// <summary>Ids without padding, where each row starts, and the place that each id had.</summary>
+    private static (List<int> Ids, List<int> Starts, List<int> Places) Unpad(int[] padded, int[] mask, int width)
+    {
+        List<int> ids = [], starts = [0], places = [];
+        for (int place = 0; place < padded.Length; place++)
+        {
+            if (mask[place] != 0)
+            {
+                ids.Add(padded[place]);
+                places.Add(place);
+            }
+            if ((place + 1) % width == 0) starts.Add(ids.Count);
+        }
+        return (ids, starts, places);
     }
 
     private static JsonElement Case(string folder)

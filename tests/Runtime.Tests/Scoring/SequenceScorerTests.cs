@@ -85,18 +85,6 @@ public sealed class SequenceScorerTests : IDisposable
         Assert.Contains("37 tokens (policy) and 38 (reference)", Assert.Throws<Kernels.BellmanException>(() => new SequenceScorer(_policy, other)).Message, StringComparison.Ordinal);
     }
 
-    [Fact]
-    public void TheValueReaderReadsTheLastState()
-    {
-        using var reader = new ValueReader(_value);
-        using var scorer = new SequenceScorer(_policy, null, _value);
-        // With one token more, the scorer tells the value of the state that the reader reads.
-        SequenceScore[] scores = [.. scorer.Score([.. Sequences.Select(x => (int[])[.. x, 0])])];
-        TensorComparer.Close(scores.Select(x => x.Values![^1]).ToArray(), reader.Read(Sequences), 1e-5, 1e-5, "values");
-        Assert.Throws<Kernels.BellmanException>(() => reader.Read([[]]));
-        Assert.Throws<Kernels.BellmanException>(() => reader.Read([[37]]));
-    }
-
     public void Dispose()
     {
         _policy.Dispose();
