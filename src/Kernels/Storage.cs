@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Bellman.Kernels.Cpu;
 
 namespace Bellman.Kernels;
 
@@ -27,7 +28,7 @@ public abstract class Storage : IDisposable
     public abstract void Dispose();
 }
 
-/// <summary>Zeroed host memory, aligned to 64 bytes.</summary>
+/// <summary>Zeroed host memory, aligned to 64 bytes; large blocks in huge pages where the system has them.</summary>
 internal sealed unsafe class CpuStorage : Storage
 {
     private nint _address;
@@ -37,7 +38,9 @@ internal sealed unsafe class CpuStorage : Storage
         nuint size = (nuint)Math.Max(64, (bytes + 63) / 64 * 64);
         try
         {
-            void* block = NativeMemory.AlignedAlloc(size, 64);
+            bool isLarge = size >= 2 * HugePages.Size;
+            void* block = NativeMemory.AlignedAlloc(size, isLarge ? HugePages.Size : 64);
+            if (isLarge) HugePages.Request(block, size / HugePages.Size * HugePages.Size);
             // A long clear faults the pages in; later steps then meet no page faults.
             NativeMemory.Clear(block, size);
             _address = (nint)block;
