@@ -33,7 +33,9 @@ internal static class BenchCommand
         };
         Option<string> size = Opt.Choice("--size", [.. BenchSize.All.Select(x => x.Name)], "S1", "step, decode, search: model and batch.");
         Option<string> objective = Opt.Choice("--objective", [.. Objectives.Keys], "sft", "step: what an update does.");
-        Option<int> batch = Opt.Number("--batch", "N", 1, 1, 512, "decode: sequences at once.");
+        Option<int?> channels = Opt.OptionalNumber("--channels", "C", 1, 16384, "step, decode: channels of the hidden state, other than the size's; heads and feed-forward layer grow along.");
+        Option<int?> length = Opt.OptionalNumber("--length", "L", 2, 16384, "step: tokens of a sequence, other than the size's.");
+        Option<int?> batch = Opt.OptionalNumber("--batch", "N", 1, 512, "step: sequences of an update, other than the size's; decode: sequences at once, default 1.");
         Option<int> newTokens = Opt.Number("--new-tokens", "N", 64, 1, 32767, "decode: tokens drawn for each sequence.");
         Option<int> width = Opt.Number("--width", "B", 4, 1, 64, "search: paths kept, and steps drawn from each.");
         Option<int> problems = Opt.Number("--problems", "N", 64, 1, 4096, "search: problems at once.");
@@ -63,19 +65,22 @@ internal static class BenchCommand
             ],
         };
         command.Arguments.Add(measurement);
-        command.Add(size, objective, batch, newTokens, width, problems, promptTokens, stepTokens, depth, memory, shapes, steps, warmUp, json);
+        command.Add(size, objective, channels, length, batch, newTokens, width, problems, promptTokens, stepTokens, depth, memory, shapes, steps, warmUp, json);
         command.SetAction(parsed =>
         {
             string what = parsed.GetValue(measurement)!;
             Refuse(parsed, what, [Step, Decode, Search], size);
             Refuse(parsed, what, [Search], width, problems, promptTokens, stepTokens, depth, memory);
             Refuse(parsed, what, [Step, Decode, Gemm], steps, warmUp);
-            Refuse(parsed, what, [Step], objective);
-            Refuse(parsed, what, [Decode], batch, newTokens);
+            Refuse(parsed, what, [Step], objective, length);
+            Refuse(parsed, what, [Step, Decode], channels, batch);
+            Refuse(parsed, what, [Decode], newTokens);
             Refuse(parsed, what, [Gemm], shapes);
             var job = new BenchJob { Repeats = parsed.GetValue(steps), WarmUp = parsed.GetValue(warmUp) };
             BenchSize chosen = BenchSize.All.First(x => x.Name == parsed.GetValue(size));
-            if (what == Step) chosen = chosen.For(Objectives[parsed.GetValue(objective)!]);
+            if (parsed.GetValue(channels) is { } hidden) chosen = chosen.WithChannels(hidden);
+            int sequences = parsed.GetValue(batch) ?? (what == Step ? chosen.Batch : 1);
+            if (what == Step) chosen = (chosen with { Batch = sequences, Length = parsed.GetValue(length) ?? chosen.Length }).For(Objectives[parsed.GetValue(objective)!]);
             if (what == Search)
             {
                 var search = new BenchSearchJob(chosen, new BenchSearchOptions
@@ -91,13 +96,13 @@ internal static class BenchCommand
             BenchResult result = Progress.Run(terminal, progress => what switch
             {
                 Step => job.Step(chosen, Objectives[parsed.GetValue(objective)!], progress, terminal.Cancellation),
-                Decode => job.Decode(chosen, parsed.GetValue(batch), parsed.GetValue(newTokens), progress, terminal.Cancellation),
+                Decode => job.Decode(chosen, sequences, parsed.GetValue(newTokens), progress, terminal.Cancellation),
                 _ => job.Gemm(products, progress, terminal.Cancellation),
             });
             string title = what switch
             {
                 Step => $"step {chosen.Name} {parsed.GetValue(objective)}, {chosen.Batch} x {chosen.Length} tokens",
-                Decode => $"decode {chosen.Name}, batch {parsed.GetValue(batch)}, {parsed.GetValue(newTokens)} new tokens",
+                Decode => $"decode {chosen.Name}, batch {sequences}, {parsed.GetValue(newTokens)} new tokens",
                 _ => "gemm",
             };
             if (!parsed.GetValue(json)) WriteText(terminal.Output, title, result);
@@ -105,9 +110,17 @@ internal static class BenchCommand
             {
                 line.WriteString("measurement", what);
                 if (what != Gemm) line.WriteString("size", chosen.Name);
-                if (what == Step) line.WriteString("objective", parsed.GetValue(objective));
+                if (what == Step)
+                {
+                    line.WriteString("objective", parsed.GetValue(objective));
+                    line.WriteNumber("length", chosen.Length);
+                }
+                if (what != Gemm)
+                {
+                    line.WriteNumber("batch", what == Step ? chosen.Batch : sequences);
+                    line.WriteNumber("channels", chosen.Model.HiddenSize);
+                }
                 if (what != Decode) return;
-                line.WriteNumber("batch", parsed.GetValue(batch));
                 line.WriteNumber("new_tokens", parsed.GetValue(newTokens));
             });
             return ExitCodes.Success;

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Bellman.Kernels;
 using Bellman.Runtime.Models;
 
 namespace Bellman.Training.Jobs;
@@ -21,6 +22,17 @@ public sealed record BenchSize(string Name, ModelConfig Model, int Batch, int Le
 
     /// <summary>The size as an objective needs it: pairs, and responses of two sides, take two sequences at least.</summary>
     public BenchSize For(BenchObjective objective) => objective is BenchObjective.Dpo or BenchObjective.Kto ? this with { Batch = Batch + Batch % 2 } : this;
+
+    /// <summary>The size with as many channels: heads and layers stay, a head's channels and the feed-forward layer grow along.</summary>
+    /// <param name="channels">Channels of the hidden state.</param>
+    /// <exception cref="BellmanException">The channels do not split into heads of an even number of channels.</exception>
+    public BenchSize WithChannels(int channels)
+    {
+        if (channels % (2 * Model.Heads) != 0)
+            throw new BellmanException($"Bench: expected channels of {Name} in multiples of {2 * Model.Heads}, for {Model.Heads} heads of an even number, received {channels}.");
+        long feedForward = (long)Model.IntermediateSize * channels / Model.HiddenSize;
+        return this with { Model = Model with { HiddenSize = channels, HeadDimension = channels / Model.Heads, IntermediateSize = checked((int)feedForward) } };
+    }
 
     /// <summary>
     /// Floating-point operations of one token's forward: two for each weight that takes part in a matrix product, and the products

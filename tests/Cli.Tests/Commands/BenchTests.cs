@@ -34,6 +34,19 @@ public sealed class BenchTests
     }
 
     [Fact]
+    public void SizesCanBeChangedOneByOne()
+    {
+        JsonElement json = Json("bench", "step", "--size", "tiny", "--objective", "dpo", "--channels", "32", "--batch", "3", "--length", "16", "--steps", "2", "--json");
+        // Pairs: the batch is rounded up.
+        Assert.Equal([4, 16, 32], ((string[])["batch", "length", "channels"]).Select(x => json.GetProperty(x).GetInt32()));
+        Assert.Equal(4 * 16 / json.GetProperty("median_seconds").GetDouble(), Positive(json, "tokens_per_second"), 1e-3 * json.GetProperty("tokens_per_second").GetDouble());
+        // Half the channels: two layers of 2·32·32 + 2·32·16 + 3·32·88 weights, a head of 128·32; attention of 4·2·16·32; three passes.
+        double flops = 3 * 64 * (2 * (2.0 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 88) + 128 * 32) + 4 * 2 * 16 * 32);
+        Assert.Equal(flops, json.GetProperty("gflops").GetDouble() * 1e9 * json.GetProperty("median_seconds").GetDouble(), 1e-3 * flops);
+        CliRun.Of("bench", "step", "--size", "tiny", "--channels", "36").Fails(1, "expected channels of tiny in multiples of 8", "received 36.");
+    }
+
+    [Fact]
     public void ProductsAreMeasuredOneByOne()
     {
         JsonElement json = Json("bench", "gemm", "--shapes", "5x7x9,16x32x64", "--steps", "4", "--json");
@@ -78,7 +91,8 @@ public sealed class BenchTests
     [InlineData("received '5x0x7'", "gemm", "--shapes", "4x4x4,5x0x7")]
     [InlineData("received '100000x100000x1'", "gemm", "--shapes", "100000x100000x1")]
     [InlineData("--shapes belongs to gemm, not to step.", "step", "--shapes", "5x7x9")]
-    [InlineData("--batch belongs to decode, not to step.", "step", "--batch", "2")]
+    [InlineData("--batch belongs to step and decode, not to search.", "search", "--batch", "2")]
+    [InlineData("--length belongs to step, not to decode.", "decode", "--length", "64")]
     [InlineData("--size belongs to step and decode and search, not to gemm.", "gemm", "--shapes", "5x7x9", "--size", "S1")]
     [InlineData("--width belongs to search, not to step.", "step", "--width", "2")]
     [InlineData("--steps belongs to step and decode and gemm, not to search.", "search", "--steps", "2")]
