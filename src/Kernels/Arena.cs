@@ -54,6 +54,9 @@ public sealed class Arena : IDisposable
     /// <summary>Takes a float32 tensor with undefined contents.</summary>
     public Tensor Take(int rows, int columns) => Take(DType.F32, rows, columns);
 
+    /// <summary>Takes a tensor of the device's type of activations, with undefined contents.</summary>
+    public Tensor TakeActivation(int rows, int columns) => Take(Device.ActivationType, rows, columns);
+
     /// <summary>A point to return to with <see cref="Release"/>.</summary>
     public long Mark() => _used;
 

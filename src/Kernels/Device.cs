@@ -9,6 +9,9 @@ namespace Bellman.Kernels;
 /// </summary>
 public abstract class Device
 {
+    [ThreadStatic]
+    private static string? _purpose;
+
     private protected Device() { }
 
     /// <summary>The host processor: all cores, float32 arithmetic.</summary>
@@ -24,6 +27,25 @@ public abstract class Device
     /// <summary>Element type of weights and activations on this device: float32 on CPU, bfloat16 on a card.</summary>
     public abstract DType ActivationType { get; }
 
+    /// <summary>Memory that is free and that there is; null where nobody counts it, as on the CPU.</summary>
+    public virtual DeviceMemory? Memory => null;
+
+    /// <summary>What is being allocated, for messages about full memory.</summary>
+    private protected static string CurrentPurpose => _purpose ?? "unnamed";
+
+    /// <summary>
+    /// Names what this thread allocates until the result is disposed, for messages about full memory. Names nest: "weights" inside
+    /// "policy" reads "policy: weights".
+    /// </summary>
+    public static MemoryPurpose Holding(string purpose)
+    {
+        var before = new MemoryPurpose(_purpose);
+        _purpose = _purpose is null ? purpose : $"{_purpose}: {purpose}";
+        return before;
+    }
+
+    internal static void Restore(string? purpose) => _purpose = purpose;
+
     /// <summary>Allocates zeroed memory.</summary>
     /// <exception cref="DeviceException">The memory is not there.</exception>
     public abstract Storage Allocate(long bytes);
@@ -36,6 +58,19 @@ public abstract class Device
 
     /// <summary>Sets every element to zero.</summary>
     public abstract void Clear(Tensor tensor);
+
+    /// <summary>Copies floats into a float32 tensor, or rounds them into a bfloat16 one.</summary>
+    public void UploadFloats(ReadOnlySpan<float> source, Tensor target)
+    {
+        if (target.Type != DType.BF16)
+        {
+            Upload(source, target);
+            return;
+        }
+        var rounded = new BFloat16[source.Length];
+        for (int i = 0; i < rounded.Length; i++) rounded[i] = (BFloat16)source[i];
+        Upload<BFloat16>(rounded, target);
+    }
 
     /// <summary>A zeroed tensor with storage of its own.</summary>
     public Tensor Create(DType type, int rows, int columns)
@@ -54,6 +89,22 @@ public abstract class Device
     }
 }
 
+/// <summary>Memory of a device, in bytes.</summary>
+/// <param name="Free">What can still be allocated.</param>
+/// <param name="Total">All there is.</param>
+public readonly record struct DeviceMemory(long Free, long Total);
+
+/// <summary>Restores the purpose from before; see <see cref="Device.Holding"/>.</summary>
+public readonly struct MemoryPurpose : IDisposable
+{
+    private readonly string? _before;
+
+    internal MemoryPurpose(string? before) => _before = before;
+
+    /// <inheritdoc/>
+    public void Dispose() => Device.Restore(_before);
+}
+
 /// <summary>The host processor.</summary>
 internal sealed class CpuDevice : Device
 {
@@ -61,7 +112,7 @@ internal sealed class CpuDevice : Device
 
     public override DType ActivationType => DType.F32;
 
-    public override Storage Allocate(long bytes) => new CpuStorage(this, bytes);
+    public override Storage Allocate(long bytes) => new CpuStorage(this, bytes, CurrentPurpose);
 
     public override void Upload<T>(ReadOnlySpan<T> source, Tensor target) => source.CopyTo(target.AsSpan<T>());
 

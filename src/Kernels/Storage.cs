@@ -33,7 +33,7 @@ internal sealed unsafe class CpuStorage : Storage
 {
     private nint _address;
 
-    public CpuStorage(Device device, long bytes) : base(device, bytes)
+    public CpuStorage(Device device, long bytes, string purpose) : base(device, bytes)
     {
         nuint size = (nuint)Math.Max(64, (bytes + 63) / 64 * 64);
         try
@@ -49,7 +49,7 @@ internal sealed unsafe class CpuStorage : Storage
         {
             GC.SuppressFinalize(this);
             throw new DeviceException(
-                $"Memory: {bytes / 1048576.0:F0} MiB could not be allocated on {device.Name}; use a smaller batch, shorter sequences or a smaller model.");
+                $"Memory: {bytes / 1048576.0:F0} MiB for {purpose} could not be allocated on {device.Name}; use a smaller batch, shorter sequences or a smaller model.");
         }
         GC.AddMemoryPressure((long)size);
     }

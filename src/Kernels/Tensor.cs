@@ -88,6 +88,9 @@ public readonly struct Tensor
         return array;
     }
 
+    /// <summary>Copies float32 or bfloat16 elements to a new array of floats; waits for the device.</summary>
+    public float[] ToFloats() => Type == DType.BF16 ? Array.ConvertAll(ToArray<BFloat16>(), x => (float)x) : ToArray<float>();
+
     /// <summary>Frees the whole storage behind this view: for tensors that own theirs (see <see cref="Device.Create(DType, int, int)"/>).</summary>
     public void Free() => _storage?.Dispose();
 

@@ -50,7 +50,7 @@ internal abstract class KernelDevice : Device
 
     private protected KernelDevice() { }
 
-    public sealed override DType ActivationType => DType.BF16;
+    public override DType ActivationType => DType.BF16;
 
     /// <summary>How many bytes of intermediate results an op that works chunk by chunk may keep at a time, as far as it can.</summary>
     public int ChunkBytes { get; init; } = 256 << 20;

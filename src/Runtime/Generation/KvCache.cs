@@ -53,7 +53,7 @@ public sealed class KvCache : IDisposable
             throw new BellmanException($"KV cache: expected pages of a multiple of {PagedAttention.BlockTokens} tokens, received {options.PageTokens}.");
         _model = model;
         _maxTokens = options.TokensPerPass;
-        long pageBytes = KvPool.PageBytes(model.Config, options.PageTokens);
+        long pageBytes = KvPool.PageBytes(model.Config, model.Device, options.PageTokens);
         int pages = (int)Math.Min(1 << 24, options.MaxBytes / pageBytes);
         if (pages < 1) throw new DeviceException($"KV pages: one page takes {pageBytes} bytes, the limit is {options.MaxBytes}; raise the limit.");
         _ledger = new KvLedger(options.PageTokens, pages, options.ReusePrefixes);
@@ -61,7 +61,7 @@ public sealed class KvCache : IDisposable
         _activations = new DecoderActivations(model.Config);
         using Arena measure = Arena.Measure(model.Device);
         _activations.Take(measure, _maxTokens, save: false);
-        _arena = new Arena(model.Device, measure.Peak + 5L * _maxTokens * sizeof(int) + 8 * 64);
+        using (Device.Holding("activations of decoding")) _arena = new Arena(model.Device, measure.Peak + 5L * _maxTokens * sizeof(int) + 8 * 64);
         _positions = new int[_maxTokens];
         _slots = new int[_maxTokens];
         _rowSequence = new int[_maxTokens];
@@ -140,7 +140,7 @@ public sealed class KvCache : IDisposable
         if (_hidden.IsEmpty || _hidden.Rows < sequences.Length)
         {
             _hidden.Free();
-            _hidden = _model.Device.Create(DType.F32, Math.Max(64, 2 * sequences.Length), _model.Config.HiddenSize);
+            _hidden = _model.Device.Create(_model.Device.ActivationType, Math.Max(64, 2 * sequences.Length), _model.Config.HiddenSize);
         }
         int done = 0;
         for (int first = 0; done < ids.Length;)

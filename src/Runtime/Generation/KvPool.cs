@@ -27,8 +27,8 @@ internal sealed class KvPool : IDisposable
     public Tensor[] Values { get; }
 
     /// <summary>Bytes that one page takes over all layers.</summary>
-    public static long PageBytes(ModelConfig config, int pageTokens) =>
-        2L * config.Layers * PagedAttention.PageFloats(new AttentionShape(config.Heads, config.KeyValueHeads, config.HeadDimension), pageTokens) * sizeof(float);
+    public static long PageBytes(ModelConfig config, Device device, int pageTokens) =>
+        2L * config.Layers * PagedAttention.PageFloats(new AttentionShape(config.Heads, config.KeyValueHeads, config.HeadDimension), pageTokens) * device.ActivationType.Size();
 
     /// <summary>Makes room for so many pages; what is there stays.</summary>
     public void Reserve(int pages)
@@ -59,7 +59,8 @@ internal sealed class KvPool : IDisposable
     private Tensor Enlarge(Tensor old, int pages)
     {
         if (!old.IsEmpty && old.Rows >= pages) return old;
-        Tensor tensor = _device.Create(DType.F32, pages, _pageFloats);
+        using MemoryPurpose purpose = Device.Holding("keys and values");
+        Tensor tensor = _device.Create(_device.ActivationType, pages, _pageFloats);
         if (old.IsEmpty) return tensor;
         Rows.CopyFirst(old, tensor);
         old.Free();

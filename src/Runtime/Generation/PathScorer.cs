@@ -122,7 +122,7 @@ internal sealed class LogRatioPathScorer(LanguageModel reference, float beta, Kv
         // Where each path's new rows begin in its sequence; lengths move with the append.
         var first = new int[requests.Count];
         for (int s = 0; s < first.Length; s++) first[s] = sequences[s].Length;
-        Tensor every = reference.Device.Create(DType.F32, ids.Length, channels);
+        Tensor every = reference.Device.Create(reference.Device.ActivationType, ids.Length, channels);
         var sources = new List<(int Request, int Row)>();
         var targets = new List<int>();
         try
@@ -144,7 +144,7 @@ internal sealed class LogRatioPathScorer(LanguageModel reference, float beta, Kv
                 (PathState state, Lane lane, int length) = requests[s];
                 for (int i = Math.Max(state.Length, lane.PromptLength); i < length; i++, t++)
                     state.Value += beta * (lane.LogProbs[i - lane.PromptLength] - logProbs[t]);
-                state.Hidden = every.Row<float>(starts[s + 1] - 1).ToArray();
+                state.Hidden = every.Slice(starts[s + 1] - 1, 1).ToFloats();
             }
         }
         finally
@@ -158,11 +158,11 @@ internal sealed class LogRatioPathScorer(LanguageModel reference, float beta, Kv
         Device device = reference.Device;
         int n = targets.Count, channels = reference.Config.HiddenSize;
         using var arena = new Arena(device, LmHead.ScratchBytes(n, reference.Config.VocabularySize, channels, false) + 4L * n * (channels + 3) + 512);
-        Tensor hidden = arena.Take(n, channels), ids = arena.Take(DType.I32, n, 1), logProb = arena.Take(n, 1), logSumExp = arena.Take(n, 1);
+        Tensor hidden = arena.TakeActivation(n, channels), ids = arena.Take(DType.I32, n, 1), logProb = arena.Take(n, 1), logSumExp = arena.Take(n, 1);
         for (int i = 0; i < n; i++)
         {
             if (sources[i].Row >= 0) Rows.CopyBetween(every, sources[i].Row, hidden, i);
-            else device.Upload<float>(requests[sources[i].Request].State.Hidden!, hidden.Slice(i, 1));
+            else device.UploadFloats(requests[sources[i].Request].State.Hidden!, hidden.Slice(i, 1));
         }
         device.Upload<int>(CollectionsMarshal.AsSpan(targets), ids);
         LmHead.Forward(reference.HeadInput(hidden), default, KlDirection.None, ids, new LmHeadOutput(logProb, logSumExp, default, default, default, default), arena);

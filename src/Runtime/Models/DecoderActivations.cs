@@ -44,7 +44,7 @@ public sealed class DecoderActivations
     /// <summary>Takes all tensors for T tokens from an arena.</summary>
     public void Take(Arena arena, int tokens, bool save)
     {
-        Embedded = arena.Take(tokens, _config.HiddenSize);
+        Embedded = arena.TakeActivation(tokens, _config.HiddenSize);
         Tensor input = Embedded;
         for (int layer = 0; layer < _blocks.Length; layer++)
         {
@@ -61,11 +61,11 @@ public sealed class DecoderActivations
             }
             input = _blocks[layer].Output;
         }
-        Hidden = arena.Take(tokens, _config.HiddenSize);
+        Hidden = arena.TakeActivation(tokens, _config.HiddenSize);
         Rstd = arena.Take(tokens, 1);
         if (!save) return;
-        HiddenGradient = arena.Take(tokens, _config.HiddenSize);
-        ResidualGradient = arena.Take(tokens, _config.HiddenSize);
+        HiddenGradient = arena.TakeActivation(tokens, _config.HiddenSize);
+        ResidualGradient = arena.TakeActivation(tokens, _config.HiddenSize);
         _gradients = BlockGradients.Take(arena, _config, tokens);
     }
 

@@ -54,7 +54,7 @@ public abstract class DecoderModel : IDisposable
             if (parameter.Decays && name != ValueModel.HeadName)
                 for (int j = 0; j < values.Length; j++) values[j] = (float)(0.02 * random.NextNormal());
             else if (name.EndsWith("norm.weight", StringComparison.Ordinal)) Array.Fill(values, 1f);
-            Device.Upload<float>(values, parameter.Value);
+            parameter.Set(values);
         }
         WeightsChanged();
     }

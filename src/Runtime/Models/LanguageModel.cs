@@ -13,10 +13,10 @@ public sealed class LanguageModel : DecoderModel
 
     private readonly Parameter _head;
 
-    private LanguageModel(ModelConfig config, Device device, bool trainable) : base(config with { IsValueModel = false }, device)
+    private LanguageModel(ModelConfig config, Device device, bool trainable, bool exact = false) : base(config with { IsValueModel = false }, device)
     {
         _head = config.TieWordEmbeddings ? Decoder.EmbeddingTable : Parameters.AddMatrix(config.HiddenSize, (HeadName, config.VocabularySize));
-        Parameters.Allocate(device, trainable);
+        Parameters.Allocate(device, trainable, exact);
         Decoder.Bind();
         Head = new PackedWeight(_head.Value);
     }
@@ -47,9 +47,11 @@ public sealed class LanguageModel : DecoderModel
     }
 
     /// <summary>A copy with memory of its own.</summary>
-    public LanguageModel Clone(bool trainable = false)
+    /// <param name="trainable">Whether to keep gradients.</param>
+    /// <param name="exact">Whether to keep float32 weights though the device computes with others; see <see cref="Parameter.Master"/>.</param>
+    public LanguageModel Clone(bool trainable = false, bool exact = false)
     {
-        var copy = new LanguageModel(Config, Device, trainable);
+        var copy = new LanguageModel(Config, Device, trainable, exact);
         copy.Parameters.CopyFrom(Parameters);
         return copy;
     }

@@ -52,7 +52,11 @@ public static class ModelFiles
         reader.RequireNames(expected, IsUnused);
         foreach (Parameter parameter in model.Parameters.Items)
             foreach (ParameterPart part in parameter.Parts)
-                if (reader.Contains(part.Name)) reader.Load(part.Name, Shape(parameter, part), parameter.ValueOf(part));
+            {
+                if (!reader.Contains(part.Name)) continue;
+                reader.Load(part.Name, Shape(parameter, part), parameter.ValueOf(part));
+                if (parameter.IsRounded) reader.Load(part.Name, Shape(parameter, part), parameter.ExactOf(part));
+            }
         model.WeightsChanged();
     }
 
@@ -62,7 +66,7 @@ public static class ModelFiles
     private static IEnumerable<SafetensorsTensor> Tensors(DecoderModel model, DType stored) =>
         from parameter in model.Parameters.Items
         from part in parameter.Parts
-        select SafetensorsTensor.From(part.Name, Shape(parameter, part), parameter.ValueOf(part), stored);
+        select SafetensorsTensor.From(part.Name, Shape(parameter, part), parameter.ExactOf(part), stored);
 
     // Saved by some programs though nobody needs them: a tied or foreign head, and rotary tables.
     private static bool IsUnused(string name) =>

@@ -40,8 +40,7 @@ public sealed class ValueModel : DecoderModel
     {
         var model = new ValueModel(policy.Config, policy.Device, trainable);
         // The trunk's parameters come first and in the same order in both.
-        for (int i = 0; i < model.Parameters.Items.Count - 1; i++)
-            policy.Parameters.Items[i].Value.AsSpan<float>().CopyTo(model.Parameters.Items[i].Value.AsSpan<float>());
+        for (int i = 0; i < model.Parameters.Items.Count - 1; i++) model.Parameters.Items[i].CopyFrom(policy.Parameters.Items[i]);
         return model;
     }
 

@@ -3,7 +3,7 @@ using Bellman.Runtime.Models;
 
 namespace Bellman.Runtime.Modules;
 
-/// <summary>What one decoder block computes for T tokens; with T×width floats each unless said otherwise.</summary>
+/// <summary>What one decoder block computes for T tokens; T×width of the device's type each; reciprocal deviations and log-sum-exp are float32.</summary>
 internal struct BlockActivations
 {
     /// <summary>Residual stream at the block's entry [T, C].</summary>
@@ -43,20 +43,20 @@ internal struct BlockActivations
         var block = new BlockActivations
         {
             Input = input,
-            Normed1 = arena.Take(tokens, config.HiddenSize),
+            Normed1 = arena.TakeActivation(tokens, config.HiddenSize),
             Rstd1 = arena.Take(tokens, 1),
-            Qkv = arena.Take(tokens, qkv),
-            Attended = arena.Take(tokens, config.Heads * config.HeadDimension),
+            Qkv = arena.TakeActivation(tokens, qkv),
+            Attended = arena.TakeActivation(tokens, config.Heads * config.HeadDimension),
             LogSumExp = arena.Take(tokens, config.Heads),
-            Middle = arena.Take(tokens, config.HiddenSize),
-            Normed2 = arena.Take(tokens, config.HiddenSize),
+            Middle = arena.TakeActivation(tokens, config.HiddenSize),
+            Normed2 = arena.TakeActivation(tokens, config.HiddenSize),
             Rstd2 = arena.Take(tokens, 1),
-            GateUp = arena.Take(tokens, 2 * config.IntermediateSize),
-            Activated = arena.Take(tokens, config.IntermediateSize),
-            Output = arena.Take(tokens, config.HiddenSize),
+            GateUp = arena.TakeActivation(tokens, 2 * config.IntermediateSize),
+            Activated = arena.TakeActivation(tokens, config.IntermediateSize),
+            Output = arena.TakeActivation(tokens, config.HiddenSize),
         };
         if (!config.QueryKeyNorm) return block;
-        block.RawQkv = arena.Take(tokens, qkv);
+        block.RawQkv = arena.TakeActivation(tokens, qkv);
         block.HeadRstd = arena.Take(tokens, config.Heads + config.KeyValueHeads);
         return block;
     }
@@ -73,11 +73,11 @@ internal struct BlockGradients
 
     public static BlockGradients Take(Arena arena, ModelConfig config, int tokens) => new()
     {
-        Normed = arena.Take(tokens, config.HiddenSize),
-        Scaled = config.ResidualScale == 1f ? default : arena.Take(tokens, config.HiddenSize),
-        Qkv = arena.Take(tokens, (config.Heads + 2 * config.KeyValueHeads) * config.HeadDimension),
-        Attended = arena.Take(tokens, config.Heads * config.HeadDimension),
-        GateUp = arena.Take(tokens, 2 * config.IntermediateSize),
-        Activated = arena.Take(tokens, config.IntermediateSize),
+        Normed = arena.TakeActivation(tokens, config.HiddenSize),
+        Scaled = config.ResidualScale == 1f ? default : arena.TakeActivation(tokens, config.HiddenSize),
+        Qkv = arena.TakeActivation(tokens, (config.Heads + 2 * config.KeyValueHeads) * config.HeadDimension),
+        Attended = arena.TakeActivation(tokens, config.Heads * config.HeadDimension),
+        GateUp = arena.TakeActivation(tokens, 2 * config.IntermediateSize),
+        Activated = arena.TakeActivation(tokens, config.IntermediateSize),
     };
 }

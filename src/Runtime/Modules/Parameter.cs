@@ -31,10 +31,22 @@ public sealed class Parameter
     /// <summary>Columns.</summary>
     public int Columns { get; }
 
-    /// <summary>The weights, F32 [Rows, Columns].</summary>
+    /// <summary>The weights that the model computes with, of the device's type [Rows, Columns].</summary>
     public Tensor Value { get; internal set; }
 
-    /// <summary>The gradient that backward passes add to, of the same shape; empty when the model is not trained.</summary>
+    /// <summary>
+    /// The weights in float32 that an optimiser updates: <see cref="Value"/> itself where that is float32; elsewhere the exact
+    /// weights that <see cref="Value"/> rounds, empty when the model is not trained.
+    /// </summary>
+    public Tensor Master { get; internal set; }
+
+    /// <summary>Whether <see cref="Value"/> is a rounded copy of <see cref="Master"/>.</summary>
+    public bool IsRounded => !Master.IsEmpty && Master.Type != Value.Type;
+
+    /// <summary>The weights with all digits that there are.</summary>
+    public Tensor Exact => Master.IsEmpty ? Value : Master;
+
+    /// <summary>The gradient that backward passes add to, F32 of the same shape; empty when the model is not trained.</summary>
     public Tensor Gradient { get; internal set; }
 
     /// <summary>Weight decay applies: true for matrices, false for norms and biases.</summary>
@@ -45,6 +57,27 @@ public sealed class Parameter
 
     /// <summary>The weights of one checkpoint tensor.</summary>
     public Tensor ValueOf(ParameterPart part) => View(Value, part);
+
+    /// <summary>The same with all digits; see <see cref="Exact"/>.</summary>
+    public Tensor ExactOf(ParameterPart part) => View(Exact, part);
+
+    /// <summary>Overwrites all weights; <see cref="Models.DecoderModel.WeightsChanged"/> is to follow.</summary>
+    /// <param name="weights">As many as there are, row by row.</param>
+    public void Set(ReadOnlySpan<float> weights)
+    {
+        Value.Device.UploadFloats(weights, Value);
+        if (IsRounded) Value.Device.Upload(weights, Master);
+    }
+
+    /// <summary>Copies the weights of a parameter of the same shape on the same device.</summary>
+    internal void CopyFrom(Parameter other)
+    {
+        Kernels.Ops.Rows.Rows.CopyFirst(other.Value, Value);
+        if (!IsRounded) return;
+        // A model that is not trained has rounded weights only: then these are exact.
+        if (other.IsRounded) Kernels.Ops.Rows.Rows.CopyFirst(other.Master, Master);
+        else Master.Device.Upload<float>(other.Value.ToFloats(), Master);
+    }
 
     /// <summary>The gradient of one checkpoint tensor.</summary>
     public Tensor GradientOf(ParameterPart part) => View(Gradient, part);

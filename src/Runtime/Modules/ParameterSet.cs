@@ -4,13 +4,15 @@ namespace Bellman.Runtime.Modules;
 
 /// <summary>
 /// All parameters of one model, their memory included: one block for the weights and, for a model in training, one for the
-/// gradients, so that clearing, norms and the optimiser are single passes.
+/// gradients and, where the device computes with bfloat16, one for the float32 weights, so that clearing, norms and the optimiser
+/// are single passes.
 /// </summary>
 public sealed class ParameterSet : IDisposable
 {
     private readonly List<Parameter> _parameters = [];
     private Arena? _values;
     private Arena? _gradients;
+    private Arena? _masters;
 
     /// <summary>The parameters in the order of the forward pass.</summary>
     public IReadOnlyList<Parameter> Items => _parameters;
@@ -48,17 +50,26 @@ public sealed class ParameterSet : IDisposable
     }
 
     /// <summary>Allocates zeroed memory for everything declared.</summary>
-    internal void Allocate(Device device, bool trainable)
+    /// <param name="device">Where.</param>
+    /// <param name="trainable">Whether to keep gradients.</param>
+    /// <param name="exact">Whether to keep float32 weights besides those of the device's type; a model in training always does.</param>
+    internal void Allocate(Device device, bool trainable, bool exact = false)
     {
-        long bytes = _parameters.Sum(x => (x.Length * sizeof(float) + 63) / 64 * 64);
-        _values = new Arena(device, bytes);
-        if (trainable) _gradients = new Arena(device, bytes);
+        bool rounds = device.ActivationType != DType.F32;
+        using (Device.Holding("weights")) _values = new Arena(device, Bytes(device.ActivationType));
+        if (trainable)
+            using (Device.Holding("gradients")) _gradients = new Arena(device, Bytes(DType.F32));
+        if (rounds && (trainable || exact))
+            using (Device.Holding("float32 weights")) _masters = new Arena(device, Bytes(DType.F32));
         foreach (Parameter parameter in _parameters)
         {
-            parameter.Value = _values.Take(parameter.Rows, parameter.Columns);
+            parameter.Value = _values.TakeActivation(parameter.Rows, parameter.Columns);
+            parameter.Master = !rounds ? parameter.Value : _masters?.Take(parameter.Rows, parameter.Columns) ?? default;
             if (trainable) parameter.Gradient = _gradients!.Take(parameter.Rows, parameter.Columns);
         }
     }
+
+    private long Bytes(DType type) => _parameters.Sum(x => (x.Length * type.Size() + 63) / 64 * 64);
 
     /// <summary>Sets all gradients to zero.</summary>
     public void ClearGradients()
@@ -70,8 +81,7 @@ public sealed class ParameterSet : IDisposable
     public void CopyFrom(ParameterSet other)
     {
         if (other._parameters.Count != _parameters.Count) throw new ShapeException("ParameterSet: the two models have different parameters.");
-        for (int i = 0; i < _parameters.Count; i++)
-            other._parameters[i].Value.AsSpan<float>().CopyTo(_parameters[i].Value.AsSpan<float>());
+        for (int i = 0; i < _parameters.Count; i++) _parameters[i].CopyFrom(other._parameters[i]);
     }
 
     /// <inheritdoc/>
@@ -79,6 +89,7 @@ public sealed class ParameterSet : IDisposable
     {
         _values?.Dispose();
         _gradients?.Dispose();
+        _masters?.Dispose();
     }
 
     private Parameter Add(Parameter parameter)

@@ -160,8 +160,8 @@ public sealed class SequenceScorer : IDisposable
         Tensor Row() => arena.Take(rows, 1);
         bool both = _reference is not null;
         var output = new LmHeadOutput(Row(), Row(), default, both ? Row() : default, both ? Row() : default, both ? Row() : default);
-        return new Buffers(arena.Take(DType.I32, rows, 1), arena.Take(DType.I32, rows, 1), arena.Take(rows, _policy.Config.HiddenSize),
-            both ? arena.Take(rows, _reference!.Config.HiddenSize) : default, _value is null ? default : arena.Take(rows, _value.Config.HiddenSize),
+        return new Buffers(arena.Take(DType.I32, rows, 1), arena.Take(DType.I32, rows, 1), arena.TakeActivation(rows, _policy.Config.HiddenSize),
+            both ? arena.TakeActivation(rows, _reference!.Config.HiddenSize) : default, _value is null ? default : arena.TakeActivation(rows, _value.Config.HiddenSize),
             _value is null ? default : Row(), output);
     }
 
@@ -178,6 +178,7 @@ public sealed class SequenceScorer : IDisposable
         long scratch = LmHead.ScratchBytes(tokens, _policy.Config.VocabularySize, _policy.Config.HiddenSize, _reference is not null);
         foreach (DecoderModel? model in (ReadOnlySpan<DecoderModel?>)[_policy, _reference, _value])
             if (model is not null) scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(model.Config, tokens, sequences));
+        using MemoryPurpose purpose = Device.Holding("activations of scoring");
         _arena = new Arena(device, measure.Peak + scratch);
         _batch = new TokenBatch(device, tokens, sequences);
     }

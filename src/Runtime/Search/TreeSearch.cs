@@ -22,8 +22,8 @@ public sealed class TreeSearch : IDisposable
         models.Validate();
         options.Validate();
         (_models, _options) = (models, options);
-        double policyBytes = KvPool.PageBytes(models.Policy.Config, Math.Max(1, options.PageTokens));
-        double scorerBytes = models.Scorer is { } scorer ? KvPool.PageBytes(scorer.Config, Math.Max(1, options.PageTokens)) : 0;
+        double policyBytes = KvPool.PageBytes(models.Policy.Config, models.Policy.Device, Math.Max(1, options.PageTokens));
+        double scorerBytes = models.Scorer is { } scorer ? KvPool.PageBytes(scorer.Config, scorer.Device, Math.Max(1, options.PageTokens)) : 0;
         // Both models meet the same tokens: each gets memory for as many pages as the other.
         _policy = new KvCache(models.Policy, Pages(policyBytes));
         if (models.Value is not null) _scorer = new ValuePathScorer(models.Value, Pages(scorerBytes));

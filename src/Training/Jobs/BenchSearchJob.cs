@@ -70,7 +70,7 @@ public sealed class BenchSearchJob(BenchSize size, BenchSearchOptions options)
         }
         foreach (Bellman.Runtime.Modules.Parameter parameter in value.Parameters.Items)
             if (parameter.Parts[0].Name == ValueModel.HeadName)
-                foreach (ref float weight in parameter.Value.AsSpan<float>()) weight = (float)random.NextNormal();
+                parameter.Set([.. Enumerable.Range(0, parameter.Columns).Select(_ => (float)random.NextNormal())]);
         value.WeightsChanged();
         // Compiles what will be timed.
         Measure(policy, value, PathSharing.Tree, [.. prompts.Take(2)], "warming up", progress, cancellation, out _, out _);

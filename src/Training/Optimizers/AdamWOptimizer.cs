@@ -45,14 +45,15 @@ public sealed class AdamWOptimizer : IDisposable
         _model = model;
         _options = options;
         IReadOnlyList<Parameter> parameters = model.Parameters.Items;
-        _memory = new Arena(model.Device, 2 * parameters.Sum(x => (x.Length * sizeof(float) + 63) / 64 * 64));
+        using (Device.Holding("AdamW moments"))
+            _memory = new Arena(model.Device, 2 * parameters.Sum(x => (x.Length * sizeof(float) + 63) / 64 * 64));
         _tensors = new AdamWTensor[parameters.Count];
         _gradients = new Tensor[parameters.Count];
         for (int i = 0; i < _tensors.Length; i++)
         {
             Parameter p = parameters[i];
             _gradients[i] = p.Gradient;
-            _tensors[i] = new AdamWTensor(p.Value, p.Gradient, _memory.Take(p.Rows, p.Columns), _memory.Take(p.Rows, p.Columns), p.Decays);
+            _tensors[i] = new AdamWTensor(p.Master, p.Gradient, _memory.Take(p.Rows, p.Columns), _memory.Take(p.Rows, p.Columns), p.Decays, p.IsRounded ? p.Value : default);
         }
     }
 

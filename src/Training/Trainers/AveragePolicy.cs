@@ -1,3 +1,4 @@
+using Bellman.Kernels;
 using Bellman.Kernels.Ops.Residual;
 using Bellman.Runtime.Models;
 using Bellman.Runtime.Modules;
@@ -10,7 +11,7 @@ internal sealed class AveragePolicy(LanguageModel policy, double decay) : IDispo
     private const string FolderName = "average";
 
     /// <summary>The average; starts as the policy.</summary>
-    public LanguageModel Model { get; private set; } = policy.Clone();
+    public LanguageModel Model { get; } = policy.Clone(exact: true);
 
     public void Update()
     {
@@ -18,19 +19,17 @@ internal sealed class AveragePolicy(LanguageModel policy, double decay) : IDispo
         for (int i = 0; i < Model.Parameters.Items.Count; i++)
         {
             Parameter average = Model.Parameters.Items[i], current = policy.Parameters.Items[i];
-            Residual.Combine(average.Value, current.Value, -1, average.Value);
-            Residual.Combine(current.Value, average.Value, (float)decay, average.Value);
+            Residual.Combine(average.Master, current.Master, -1, average.Master);
+            Residual.Combine(current.Master, average.Master, (float)decay, average.Master);
+            if (average.IsRounded) Residual.Combine(average.Master, average.Master, 0, average.Value);
         }
         Model.WeightsChanged();
     }
 
-    public void Save(string folder) => Model.Save(Path.Combine(folder, FolderName));
+    // With every digit, as all that a resumed run goes on with.
+    public void Save(string folder) => ModelFiles.Save(Model, Path.Combine(folder, FolderName), DType.F32);
 
-    public void Load(string folder)
-    {
-        Model.Dispose();
-        Model = LanguageModel.Load(Path.Combine(folder, FolderName), policy.Device);
-    }
+    public void Load(string folder) => ModelFiles.LoadWeights(Model, Path.Combine(folder, FolderName));
 
     public void Dispose() => Model.Dispose();
 }

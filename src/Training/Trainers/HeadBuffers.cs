@@ -9,14 +9,14 @@ internal readonly struct HeadBuffers
 {
     private HeadBuffers(Arena arena, ModelConfig config, int rows, bool withReference, bool withEntropy)
     {
-        Hidden = arena.Take(rows, config.HiddenSize);
-        DHidden = arena.Take(rows, config.HiddenSize);
+        Hidden = arena.TakeActivation(rows, config.HiddenSize);
+        DHidden = arena.TakeActivation(rows, config.HiddenSize);
         LogProb = arena.Take(rows, 1);
         DLogProb = arena.Take(rows, 1);
         Tensor logSumExp = arena.Take(rows, 1), entropy = withEntropy ? arena.Take(rows, 1) : default;
         if (withReference)
         {
-            ReferenceHidden = arena.Take(rows, config.HiddenSize);
+            ReferenceHidden = arena.TakeActivation(rows, config.HiddenSize);
             ReferenceLogProb = arena.Take(rows, 1);
             Kl = arena.Take(rows, 1);
             DKl = arena.Take(rows, 1);

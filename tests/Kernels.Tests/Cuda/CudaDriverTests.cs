@@ -56,11 +56,11 @@ public sealed unsafe class CudaDriverTests
         var driver = new FakeCudaDriver { Capacity = 100L << 20 };
         var device = new CudaDevice(driver, 0);
         Tensor weights, state;
-        using (device.Holding("policy weights")) weights = device.Create(DType.F32, 1024, 15 * 1024);
-        using (device.Holding("optimiser state")) state = device.Create(DType.F32, 1024, 5 * 1024);
+        using (Device.Holding("policy weights")) weights = device.Create(DType.F32, 1024, 15 * 1024);
+        using (Device.Holding("optimiser state")) state = device.Create(DType.F32, 1024, 5 * 1024);
         DeviceException error = Assert.Throws<DeviceException>(() =>
         {
-            using (device.Holding("activations")) device.Create(DType.F32, 1024, 10 * 1024);
+            using (Device.Holding("activations")) device.Create(DType.F32, 1024, 10 * 1024);
         });
         Assert.Equal(
             "Memory: 40 MiB for activations could not be allocated on cuda:0 (Fake H200): 20 MiB of 100 MiB are free; held: policy weights 60 MiB, "

@@ -27,6 +27,13 @@ public sealed class ElementwiseKernelTests
             CudaOpTest.Close(expected, result, $"{rows}×{columns}");
             Residual.Add(a, b, 0.7f);
             Assert.Equal(Read(result), Read(a));
+            // Float32 weights and their average: in float32, or rounded as they are written.
+            float[] exactX = OpTest.Normal(3, rows * columns), exactY = OpTest.Normal(4, rows * columns);
+            Tensor exact = _test.Output(DType.F32, rows, columns), rounded = _test.Output(DType.BF16, rows, columns);
+            Residual.Combine(_test.Single(exactX, rows, columns), _test.Single(exactY, rows, columns), 0.7f, exact);
+            Residual.Combine(_test.Single(exactX, rows, columns), _test.Single(exactY, rows, columns), 0.7f, rounded);
+            Assert.Equal([.. exactX.Zip(exactY, (p, q) => MathF.FusedMultiplyAdd(0.7f, q, p))], Read(exact));
+            Assert.Equal(Rounded(Read(exact)), Read(rounded));
         }
     }
 

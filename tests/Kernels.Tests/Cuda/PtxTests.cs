@@ -39,6 +39,8 @@ public sealed class PtxTests
         Tensor F(int rows, int columns) => device.Create(DType.F32, rows, columns);
         Tensor x = H(T, C), y = H(T, C), w = H(1, C), rstd = F(T, 1), gate = H(T, 2 * C), ids = device.Create(DType.I32, T, 1), column = F(T, 1);
         Residual.Combine(x, y, 1, y);
+        Residual.Combine(F(T, C), F(T, C), 1, F(T, C));
+        Residual.Combine(F(T, C), F(T, C), 1, y);
         RmsNorm.Forward(x, w, 1e-6f, y, rstd);
         RmsNorm.Backward(y, x, w, rstd, H(T, C), F(1, C));
         SwiGlu.Forward(gate, y);
@@ -89,9 +91,16 @@ public sealed class PtxTests
             LmHead.Forward(head, head, direction, ids, output, null!);
             LmHead.Backward(head, head, direction, ids, output, column, direction == KlDirection.None ? default : column, H(T, C), F(8, C), null!);
         }
+        var exact = new SimulatorDevice { Checks = false, Activations = DType.F32 };
+        Tensor E(int rows, int columns) => exact.Create(DType.F32, rows, columns);
+        using var exactWeight = new PackedWeight(E(8, C));
+        MatMul.Forward(E(T, C), exactWeight, E(1, 8), E(T, 8));
+        MatMul.BackwardInput(E(T, 8), exactWeight, E(T, C), add: true);
+        LmHead.Backward(new LmHeadInput(E(T, C), exactWeight, 1), default, KlDirection.None, exact.Create(DType.I32, T, 1), new LmHeadOutput(E(T, 1), E(T, 1), default, default, default, default),
+            E(T, 1), default, E(T, C), E(8, C), null!);
         Sample.Next(F(1, 8), [new(1, 0, 1, 1, 2, 3)], new int[1], new float[1]);
         var kernels = new SortedDictionary<string, Kernel>(StringComparer.Ordinal);
-        foreach (LaunchReport launch in device.Launches) kernels[launch.Kernel.Name] = launch.Kernel;
+        foreach (LaunchReport launch in device.Launches.Concat(exact.Launches)) kernels[launch.Kernel.Name] = launch.Kernel;
         return kernels;
     }
 

@@ -1,3 +1,4 @@
+using Bellman.Kernels.Cuda.Simulator;
 using Bellman.Kernels.Ops.AdamW;
 using Bellman.Kernels.Ops.GradientNorm;
 using Bellman.Kernels.Ops.HeadNorm;
@@ -99,6 +100,34 @@ public sealed class ReductionKernelTests
         TensorComparer.Close([.. dx.Zip(dxSeed, (a, b) => a + b)], Read(added), 2e-5, Rounding, $"dx added {what}");
         TensorComparer.CloseToScale(dw, Read(tdw), 2e-6, $"dw {what}");
         TensorComparer.CloseToScale(db, Read(tdb), 2e-6, $"db {what}");
+    }
+
+    /// <summary>What whole models in float32 rest on: no width is refused, and each element is the reference's.</summary>
+    [Theory]
+    [InlineData(1, 1, 1)]
+    [InlineData(3, 5, 7)]
+    [InlineData(17, 40, 33)]
+    public void Products_of_float32_agree_with_their_reference(int m, int n, int depth)
+    {
+        var test = new CudaOpTest { Device = new SimulatorDevice { Activations = DType.F32 } };
+        float[] x = OpTest.Normal(1, m * depth), w = OpTest.Normal(2, n * depth), bias = OpTest.Normal(3, n), dy = OpTest.Normal(4, m * n);
+        float[] dxSeed = OpTest.Normal(5, m * depth), dw = OpTest.Normal(6, n * depth), db = OpTest.Normal(7, n), y = new float[m * n], dx = new float[m * depth];
+        Tensor tx = test.Single(x, m, depth), tdy = test.Single(dy, m, n), ty = test.Output(DType.F32, m, n), tdx = test.Output(DType.F32, m, depth);
+        Tensor added = test.Single(dxSeed, m, depth), tdw = test.Single(dw, n, depth), tdb = test.Single(db, 1, n);
+        using var weight = new PackedWeight(test.Single(w, n, depth));
+        MatMul.Forward(tx, weight, test.Single(bias, 1, n), ty);
+        MatMul.BackwardInput(tdy, weight, tdx, add: false);
+        MatMul.BackwardInput(tdy, weight, added, add: true);
+        MatMul.BackwardWeight(tdy, tx, tdw, tdb, null!);
+
+        MatMulReference.Forward(x, w, bias, y, m, n, depth);
+        MatMulReference.BackwardInput(dy, w, dx, m, n, depth);
+        MatMulReference.BackwardWeight(dy, x, dw, db, m, n, depth);
+        TensorComparer.Close(y, Read(ty), 2e-6, 2e-6, "y");
+        TensorComparer.Close(dx, Read(tdx), 2e-6, 2e-6, "dx");
+        TensorComparer.Close([.. dx.Zip(dxSeed, (a, b) => a + b)], Read(added), 2e-6, 2e-6, "dx added");
+        TensorComparer.CloseToScale(dw, Read(tdw), 2e-6, "dw");
+        TensorComparer.CloseToScale(db, Read(tdb), 2e-6, "db");
     }
 
     [Fact]

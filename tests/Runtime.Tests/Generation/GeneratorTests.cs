@@ -98,7 +98,7 @@ public sealed class GeneratorTests : IDisposable
     {
         GenerationRequest[] requests = [.. Enumerable.Range(0, 14).Select(i => new GenerationRequest(TinyModels.Prompt(i, Lengths[i % 7]), 1 + i % 5, (ulong)i))];
         Dictionary<(int, int), GenerationResult> free = Run(128, Sampled, requests), tight = [];
-        long pageBytes = KvPool.PageBytes(_model.Config, pageTokens);
+        long pageBytes = KvPool.PageBytes(_model.Config, Device.Cpu, pageTokens);
         using var generator = new Generator(_model, 128, new KvOptions { MaxBytes = pages * pageBytes, PageTokens = pageTokens });
         generator.Run(requests, Sampled, null, x => tight.Add((x.Request, x.Sample), x));
         Assert.Equal(free.Count, tight.Count);

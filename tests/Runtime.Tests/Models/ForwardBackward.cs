@@ -36,7 +36,7 @@ internal sealed class ForwardBackward : IDisposable
         var model = (LanguageModel)_model;
         Device device = model.Device;
         Tensor index = device.Create<int>(rows, rows.Length, 1), target = device.Create<int>(targets, rows.Length, 1);
-        Tensor hidden = device.Create(DType.F32, rows.Length, model.Config.HiddenSize);
+        Tensor hidden = device.Create(device.ActivationType, rows.Length, model.Config.HiddenSize);
         Tensor logProb = device.Create(DType.F32, rows.Length, 1), lse = device.Create(DType.F32, rows.Length, 1);
         Rows.Gather(Hidden, index, hidden);
         var output = new LmHeadOutput(logProb, lse, default, default, default, default);
@@ -44,7 +44,7 @@ internal sealed class ForwardBackward : IDisposable
         if (weights is not null)
         {
             model.Parameters.ClearGradients();
-            Tensor dHidden = device.Create(DType.F32, rows.Length, model.Config.HiddenSize);
+            Tensor dHidden = device.Create(device.ActivationType, rows.Length, model.Config.HiddenSize);
             LmHead.Backward(model.HeadInput(hidden), default, KlDirection.None, target, output, device.Create<float>(weights, rows.Length, 1), default, dHidden, model.HeadGradient, _arena);
             _activations.HiddenGradient.Clear();
             Rows.Scatter(dHidden, index, _activations.HiddenGradient);
@@ -77,7 +77,7 @@ internal sealed class ForwardBackward : IDisposable
     }
 
     /// <summary>Residual stream before block 0..L−1.</summary>
-    public float[] HiddenState(int layer) => _activations.ResidualAt(layer).ToArray<float>();
+    public float[] HiddenState(int layer) => _activations.ResidualAt(layer).ToFloats();
 
     public void Dispose()
     {

@@ -158,7 +158,7 @@ public sealed class ModelGoldenTests
         Assert.Equal(golden.Names.Count(x => x.StartsWith(prefix + "grad/", StringComparison.Ordinal)), compared);
     }
 
-    private static SafetensorsFixture Open(string folder)
+    internal static SafetensorsFixture Open(string folder)
     {
         if (folder.Length == 0) Assert.Skip($"no models/ with such golden numbers in {string.Join(", ", TestData.GoldenFolders)}; set BELLMAN_GOLDEN.");
         return new SafetensorsFixture(Path.Combine(folder, "golden.safetensors"));

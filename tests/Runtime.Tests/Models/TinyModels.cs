@@ -1,3 +1,4 @@
+using Bellman.Kernels;
 using Bellman.Runtime.Models;
 using Bellman.Runtime.Tokenizers;
 
@@ -18,9 +19,9 @@ internal static class TinyModels
         MaxPositions = 1200, EosIds = [End],
     };
 
-    public static LanguageModel Policy(ulong seed, ModelConfig? config = null) => Scaled(LanguageModel.Create(config ?? Config, seed));
+    public static LanguageModel Policy(ulong seed, ModelConfig? config = null, Device? device = null) => Scaled(LanguageModel.Create(config ?? Config, seed, device));
 
-    public static ValueModel Value(ulong seed) => Scaled(ValueModel.Create(Config, seed));
+    public static ValueModel Value(ulong seed, Device? device = null) => Scaled(ValueModel.Create(Config, seed, device));
 
     public static Tokenizer Tokenizer() =>
         Runtime.Tokenizers.Tokenizer.CreateWordLevel([.. Enumerable.Range(0, Config.VocabularySize).Select(i => i == LineBreak ? "\n" : $"<{i}>")], @"<[0-9]+>|\n");
@@ -40,7 +41,7 @@ internal static class TinyModels
         int index = 0;
         foreach (Modules.Parameter parameter in model.Parameters.Items)
             if (parameter.Decays)
-                foreach (ref float weight in parameter.Value.AsSpan<float>()) weight = weight == 0 ? 0.1f * ++index : 8 * weight;
+                parameter.Set([.. parameter.Value.ToFloats().Select(weight => weight == 0 ? 0.1f * ++index : 8 * weight)]);
         model.WeightsChanged();
         return model;
     }

@@ -156,7 +156,7 @@ public sealed class SearchLimitsTests : IDisposable
         Error("budget of 0", () => Run(new BeamSearch(2), Options with { Budget = new SearchBudget { Tokens = -1 } }));
         Error("at least one steps", () => Run(new BeamSearch(2), Options with { MaxSteps = 0 }));
         Error("a multiple of 16", () => Run(new BeamSearch(2), Options with { PageTokens = 20 }));
-        Error("the memory limit holds 2", () => Run(new BeamSearch(2), Options with { MaxBytes = 4 * KvPool.PageBytes(TinyModels.Config, 16) + 10 }, prompts: [TinyModels.Prompt(1, 30)]));
+        Error("the memory limit holds 2", () => Run(new BeamSearch(2), Options with { MaxBytes = 4 * KvPool.PageBytes(TinyModels.Config, Device.Cpu, 16) + 10 }, prompts: [TinyModels.Prompt(1, 30)]));
         Error("raise the limit", () => Run(new BeamSearch(2), Options with { MaxBytes = 100 }));
         using ValueModel other = ValueModel.Create(TinyModels.Config with { VocabularySize = 30 }, 1);
         Error("share a tokenizer", () => Run(new BeamSearch(2), Options, new SearchModels(_policy, other)));

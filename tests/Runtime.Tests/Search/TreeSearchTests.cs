@@ -68,7 +68,7 @@ public sealed class TreeSearchTests : IDisposable
         ISearch search = Searches[name].Fast;
         string[] expected = [.. Run(search, Options, out _).Select(Text)];
         Assert.All(expected, x => Assert.Contains("\n", x, StringComparison.Ordinal));
-        SearchOptions tight = Options with { MaxBytes = 2 * 6 * KvPool.PageBytes(TinyModels.Config, 16) };
+        SearchOptions tight = Options with { MaxBytes = 2 * 6 * KvPool.PageBytes(TinyModels.Config, Device.Cpu, 16) };
         foreach (SearchOptions other in (SearchOptions[])
         [
             Options with { ProblemsAtOnce = 1, BranchesAtOnce = 2 }, Options with { PageTokens = 32, PrefillTokens = 5 }, tight with { ProblemsAtOnce = 4, PrefillTokens = 30 }, Options with { Sharing = PathSharing.PerSample }, Options with { Sharing = PathSharing.Resend },
@@ -116,7 +116,7 @@ public sealed class TreeSearchTests : IDisposable
         using LanguageModel reference = TinyModels.Policy(23);
         var models = new SearchModels(_policy, Reference: reference, Beta: 0.3f);
         var plain = new List<string>();
-        foreach (long bytes in (long[])[1 << 30, 2 * 6 * KvPool.PageBytes(TinyModels.Config, 16)])
+        foreach (long bytes in (long[])[1 << 30, 2 * 6 * KvPool.PageBytes(TinyModels.Config, Device.Cpu, 16)])
         {
             using var search = new TreeSearch(models, Options with { MaxBytes = bytes });
             var results = new SearchResult[Prompts.Length];

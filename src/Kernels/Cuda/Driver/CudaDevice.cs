@@ -19,7 +19,6 @@ internal sealed unsafe class CudaDevice : KernelDevice
     private readonly CudaModules _modules;
     // By address, not by storage: a storage that is forgotten must stay free to be collected.
     private readonly Dictionary<nint, (string Purpose, long Bytes)> _live = [];
-    private string _purpose = "unnamed";
 
     public CudaDevice(ICudaDriver driver, int ordinal)
     {
@@ -68,12 +67,15 @@ internal sealed unsafe class CudaDevice : KernelDevice
     /// <summary>What was loaded so far.</summary>
     public IReadOnlyList<KernelFacts> Loaded => _modules.Facts;
 
-    /// <summary>Names what is allocated until the result is disposed, for messages about full memory.</summary>
-    public Purpose Holding(string purpose)
+    public override DeviceMemory? Memory
     {
-        var before = new Purpose(this, _purpose);
-        _purpose = purpose;
-        return before;
+        get
+        {
+            nuint free = 0, total = 0;
+            _context.Enter();
+            _api.Check(_api.Raw.MemGetInfo(&free, &total));
+            return new DeviceMemory((long)free, (long)total);
+        }
     }
 
     public override Storage Allocate(long bytes)
@@ -91,8 +93,8 @@ internal sealed unsafe class CudaDevice : KernelDevice
             result = _api.Raw.MemAllocAsync(&address, size, Stream.Handle);
         }
         if (result == CudaApi.OutOfMemory) throw Full(bytes);
-        _api.Check(result, $"{bytes} bytes for {_purpose}", "Raw.MemAllocAsync()");
-        lock (_live) _live[address] = (_purpose, bytes);
+        _api.Check(result, $"{bytes} bytes for {CurrentPurpose}", "Raw.MemAllocAsync()");
+        lock (_live) _live[address] = (CurrentPurpose, bytes);
         _api.Check(_api.Raw.MemsetD8Async(address, 0, size, Stream.Handle));
         return new CudaStorage(this, bytes, address);
     }
@@ -171,7 +173,7 @@ internal sealed unsafe class CudaDevice : KernelDevice
             foreach ((string purpose, long size) in _live.Values) holders[purpose] = holders.GetValueOrDefault(purpose) + size;
         string held = holders.Count == 0 ? "this process holds nothing" : string.Join(", ", holders.OrderByDescending(x => x.Value).Take(5).Select(x => $"{x.Key} {MiB(x.Value)}"));
         return new DeviceException(
-            $"Memory: {MiB(bytes)} for {_purpose} could not be allocated on {Name} ({Card}): {MiB((long)free)} of {MiB((long)total)} are free; held: {held}; "
+            $"Memory: {MiB(bytes)} for {CurrentPurpose} could not be allocated on {Name} ({Card}): {MiB((long)free)} of {MiB((long)total)} are free; held: {held}; "
             + "use a smaller batch, shorter sequences or a smaller model.");
     }
 
@@ -193,12 +195,6 @@ internal sealed unsafe class CudaDevice : KernelDevice
         ulong everything = ulong.MaxValue;
         _api.Check(_api.Raw.DeviceGetDefaultMemPool(&pool, device));
         _api.Check(_api.Raw.MemPoolSetAttribute(pool, ReleaseThreshold, &everything));
-    }
-
-    /// <summary>Restores the purpose from before.</summary>
-    public readonly struct Purpose(CudaDevice device, string before) : IDisposable
-    {
-        public void Dispose() => device._purpose = before;
     }
 }
 

@@ -25,6 +25,12 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
 
     public override string Name => "simulator";
 
+    /// <summary>Bfloat16 as on a card, or float32 for tests that compare with the CPU closely.</summary>
+    public override DType ActivationType => Activations;
+
+    /// <summary>See <see cref="ActivationType"/>.</summary>
+    public DType Activations { get; init; } = DType.BF16;
+
     /// <summary>Whether accesses are compared with the shadow memory.</summary>
     public bool Checks { get; init; } = true;
 
@@ -33,6 +39,9 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
 
     /// <summary>See <see cref="Simulation.InstructionLimit"/>.</summary>
     public long InstructionLimit { get; init; } = 50_000_000;
+
+    /// <summary>Whether <see cref="Launches"/> grows: not for whole models.</summary>
+    public bool KeepsReports { get; init; } = true;
 
     /// <summary>What each launch did, in order.</summary>
     public List<LaunchReport> Launches { get; } = [];
@@ -67,6 +76,7 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
         using var simulation = new Simulation(kernel, grid, arguments, Locate, Find, Checks, _blocks) { InstructionLimit = InstructionLimit };
         simulation.Run(Seed);
         _blocks += (uint)grid.Blocks;
+        if (!KeepsReports) return;
         var accesses = new List<AccessReport>();
         for (int i = 0; i < kernel.Instructions.Length; i++)
             if (simulation.Counts[i].Requests > 0) accesses.Add(new(kernel.Instructions[i].Line, kernel.Instructions[i].Form, simulation.Counts[i]));

@@ -6,7 +6,7 @@ namespace Bellman.Kernels.Ops.LmHead;
 
 /// <summary>
 /// <see cref="LmHead"/> on a card: chunks of tokens by the products of <see cref="MatMulCuda"/> into float32 logits, one block a
-/// token over them. The gradient of the logits is rounded to bfloat16 before its two products. Logits, and gradients of the
+/// token over them. The gradient of the logits is rounded to the device's type before its two products. Logits, and gradients of the
 /// policy's, have rows of a multiple of 8, so any vocabulary does. Memory is the device's scratch for one chunk.
 /// A target outside the vocabulary becomes NaN.
 /// </summary>
@@ -16,7 +16,7 @@ internal static class LmHeadCuda
     private const int RowStep = 128, Threads = 512, Vector = 4;
     private const float Ln2 = 0.69314718f;
     private static readonly KernelTable<(bool Reference, KlDirection Direction, bool Entropy)> Forwards = new(x => StageForward(x.Reference, x.Direction, x.Entropy));
-    private static readonly KernelTable<int> Backwards = new(x => StageBackward((KlDirection)x));
+    private static readonly KernelTable<(KlDirection Direction, DType Type)> Backwards = new(x => StageBackward(x.Direction, x.Type));
     private static readonly KernelTable<int> Scales = new(_ => StageScale());
 
     public static void Logits(KernelDevice device, LmHeadInput input, Tensor logits)
@@ -65,10 +65,10 @@ internal static class LmHeadCuda
         {
             Tensor logits = Multiply(device, "LmHead logits", policy, start, count);
             Tensor other = withKl ? Multiply(device, "LmHead reference logits", reference, start, count) : default;
-            Tensor dLogits = device.Scratch("LmHead gradients", DType.BF16, count, logits.Columns);
+            Tensor dLogits = device.Scratch("LmHead gradients", device.ActivationType, count, logits.Columns);
             LmHeadOutput part = output.Slice(start, count);
             device.Launch(
-                Backwards[(int)direction], new(count),
+                Backwards[(direction, dLogits.Type)], new(count),
                 [
                     logits, other, targets.Slice(start, count), vocabulary, logits.Columns, policy.Scale, reference.Scale, part.LogSumExp,
                     withKl ? part.ReferenceLogSumExp : default, direction == KlDirection.Reverse ? part.Kl : default, dLogProb.Slice(start, count),
@@ -165,17 +165,17 @@ internal static class LmHeadCuda
         return scale.Fma(largest, whole.Log2() * Ln2);
     }
 
-    private static Kernel StageBackward(KlDirection direction)
+    private static Kernel StageBackward(KlDirection direction, DType type)
     {
         bool withKl = direction != KlDirection.None, reverse = direction == KlDirection.Reverse;
-        var k = new KernelBuilder($"lm_head_backward{(withKl ? "_" + direction.ToString().ToLowerInvariant() : "")}", Threads);
+        var k = new KernelBuilder($"lm_head_backward{(withKl ? "_" + direction.ToString().ToLowerInvariant() : "")}{(type == DType.F32 ? "_f32" : "")}", Threads);
         Floats allLogits = k.ArgumentFloats("logits", DType.F32), allReference = k.ArgumentFloats("reference", DType.F32);
         Pointer<S32> targets = k.ArgumentIntegers("targets");
         S32 vocabulary = k.ArgumentS32("vocabulary"), stride = k.ArgumentS32("stride"), row = k.BlockX, target = targets[row];
         F32 scale = k.ArgumentF32("scale"), referenceScale = k.ArgumentF32("referenceScale");
         Floats Column(string name) => k.ArgumentFloats(name, DType.F32);
         Floats lses = Column("logSumExp"), referenceLses = Column("referenceLogSumExp"), kls = Column("kl"), dLogProb = Column("dLogProb"), dKl = Column("dKl");
-        Floats gradients = k.ArgumentFloats("dLogits", DType.BF16).Advance(row, stride << 1);
+        Floats gradients = k.ArgumentFloats("dLogits", type).Advance(row, stride << (type == DType.F32 ? 2 : 1));
         Floats logits = allLogits.Advance(row, stride << 2), reference = withKl ? allReference.Advance(row, stride << 2) : default;
 
         Pred known = (target >= 0) & (target < vocabulary);

@@ -6,7 +6,7 @@ namespace Bellman.Kernels.Ops.MatMul;
 /// <summary>
 /// <see cref="MatMul"/> on a card: C = A·B with mma.sync on 128×128 tiles, three tiles ahead by asynchronous copies. An operand
 /// may lie with the summed index along its rows or down its columns, so the three products of a linear layer are one kernel
-/// staged three ways. Each element is summed by one thread in one order: results repeat, whatever else is in the batch.
+/// staged three ways. Float32 operands take <see cref="MatMulPlainCuda"/>. Each element is summed by one thread in one order: results repeat, whatever else is in the batch.
 /// </summary>
 internal static class MatMulCuda
 {
@@ -36,6 +36,11 @@ internal static class MatMulCuda
     private static void Launch(KernelDevice device, string product, Layout layout, Tensor a, Tensor b, Tensor bias, Tensor c, int depth)
     {
         if (c.Length == 0) return;
+        if (a.Type == DType.F32)
+        {
+            MatMulPlainCuda.Launch(device, new(layout.AlongA, layout.AlongB, layout.Add), a, b, bias, c, layout.AlongB ? b.Rows : b.Columns, depth);
+            return;
+        }
         if (a.Columns % SharedTile.ChunkElements != 0 || b.Columns % SharedTile.ChunkElements != 0)
             throw new ShapeException($"MatMul.{product}: on {device.Name} widths are multiples of {SharedTile.ChunkElements}, received {a} and {b}; pad the model's width or run it on cpu.");
         if (c.Columns % 2 != 0)

@@ -7,21 +7,21 @@ namespace Bellman.Kernels.Ops.Residual;
 internal static class ResidualCuda
 {
     private const int Threads = 256;
-    private static readonly KernelTable<(int Width, DType Type)> Kernels = new(x => Stage(x.Width, x.Type));
+    private static readonly KernelTable<(int Width, DType Type, DType Result)> Kernels = new(x => Stage(x.Width, x.Type, x.Result));
 
     public static void Combine(KernelDevice device, Tensor x, Tensor y, float scale, Tensor result)
     {
         if (x.Length == 0) return;
         int width = RowTile.Width((int)(x.Length % 8)), vectors = checked((int)(x.Length / width));
-        device.Launch(Kernels[(width, x.Type)], new((vectors + Threads - 1) / Threads), [x, y, scale, result, vectors]);
+        device.Launch(Kernels[(width, x.Type, result.Type)], new((vectors + Threads - 1) / Threads), [x, y, scale, result, vectors]);
     }
 
-    private static Kernel Stage(int width, DType type)
+    private static Kernel Stage(int width, DType type, DType resultType)
     {
-        var k = new KernelBuilder($"residual_{type.ToString().ToLowerInvariant()}_w{width}", Threads);
+        var k = new KernelBuilder($"residual_{type.ToString().ToLowerInvariant()}{(resultType == type ? "" : "_" + resultType.ToString().ToLowerInvariant())}_w{width}", Threads);
         Floats x = k.ArgumentFloats("x", type), y = k.ArgumentFloats("y", type);
         F32 scale = k.ArgumentF32("scale");
-        Floats result = k.ArgumentFloats("result", type);
+        Floats result = k.ArgumentFloats("result", resultType);
         S32 vectors = k.ArgumentS32("vectors"), vector = k.BlockX.MultiplyAdd(Threads, k.Thread);
         k.If(vector < vectors, () =>
         {

@@ -21,16 +21,18 @@ public static class Residual
     /// <param name="x">Any shape.</param>
     /// <param name="y">The shape of <paramref name="x"/>.</param>
     /// <param name="scale">s.</param>
-    /// <param name="result">The shape of <paramref name="x"/>, overwritten; may be x or y itself.</param>
+    /// <param name="result">The shape of <paramref name="x"/>, overwritten; may be x or y itself, or of the device's type when these are float32.</param>
     /// <exception cref="ShapeException">Shapes or element types do not fit together.</exception>
     /// <exception cref="DeviceException">Tensors on different devices, or no kernel for theirs.</exception>
     public static void Combine(Tensor x, Tensor y, float scale, Tensor result)
     {
         const string Op = "Residual.Combine";
         Device device = Contract.DeviceOf(x, Op, "x");
-        Contract.IsActivation(x, device, Op, "x", x.Rows, x.Columns);
-        Contract.IsActivation(y, device, Op, "y", x.Rows, x.Columns);
-        Contract.IsActivation(result, device, Op, "result", x.Rows, x.Columns);
+        // Float32 too: the average of weights is taken where no digit is lost, and then rounded.
+        if (x.Type != DType.F32) Contract.IsActivation(x, device, Op, "x", x.Rows, x.Columns);
+        Contract.Is(y, device, Op, "y", x.Type, x.Rows, x.Columns);
+        if (result.Type != x.Type) Contract.IsActivation(result, device, Op, "result", x.Rows, x.Columns);
+        Contract.Is(result, device, Op, "result", result.Type, x.Rows, x.Columns);
         switch (device)
         {
             case CpuDevice: ResidualCpu.Combine(x, y, scale, result); break;
