@@ -21,6 +21,12 @@ public sealed record ModelShape(string Name, int C, int H, int K, int D, int F, 
     /// <summary>Columns of the fused query, key and value projection.</summary>
     public int QkvColumns => (H + 2 * K) * D;
 
+    /// <summary>The weights W [N, K] of one decoder block, as y = x·Wᵀ uses them.</summary>
+    public IReadOnlyList<(string Name, int N, int K)> Products => [("qkv", QkvColumns, C), ("output", C, H * D), ("gate-up", 2 * F, C), ("down", C, F)];
+
+    /// <summary>Weights of one decoder block in matrix products.</summary>
+    public long BlockWeights => Products.Sum(x => (long)x.N * x.K);
+
     /// <inheritdoc/>
     public override string ToString() => Name;
 }

@@ -96,7 +96,7 @@ internal static partial class HouseRules
         return problems;
     }
 
-    /// <summary>Every op has its entry, its reference, its CPU kernel and its test.</summary>
+    /// <summary>Every op has its entry, its reference, its CPU kernel, its test and its benchmark.</summary>
     public static List<string> Ops(string root)
     {
         var problems = new List<string>();
@@ -110,6 +110,7 @@ internal static partial class HouseRules
             [
                 .. new[] { $"{op}.cs", $"{op}.Reference.cs", $"{op}.Cpu.cs" }.Select(x => Path.Combine(folder, x)),
                 Path.Combine(root, "tests", "Kernels.Tests", "Ops", $"{op}Tests.cs"),
+                Path.Combine(root, "perf", "Cpu", "Ops", $"{op}Perf.cs"),
             ];
             foreach (string file in needed)
                 if (!File.Exists(file)) problems.Add($"{Shown(root, file)} is missing");

@@ -19,8 +19,9 @@ internal static class OpConfig
     /// <param name="folder">Where reports go.</param>
     public static IConfig Create(bool quick, string folder)
     {
+        // Half a second of warm-up at least: the runtime compiles hot methods a second time after some 100 ms.
         Job job = Job.Default.WithToolchain(new InProcessEmitToolchain(TimeSpan.FromMinutes(10), logOutput: false))
-            .WithWarmupCount(quick ? 3 : 6).WithIterationCount(quick ? 5 : 15).WithIterationTime(TimeInterval.FromMilliseconds(quick ? 60 : 250));
+            .WithWarmupCount(quick ? 8 : 6).WithIterationCount(quick ? 5 : 15).WithIterationTime(TimeInterval.FromMilliseconds(quick ? 60 : 250));
         return ManualConfig.CreateEmpty().AddJob(job).WithArtifactsPath(folder)
             .AddColumnProvider(DefaultColumnProviders.Descriptor, DefaultColumnProviders.Params)
             .AddColumn(StatisticColumn.Median, StatisticColumn.Min, StatisticColumn.Max, new SpeedColumn(), new ShareColumn())

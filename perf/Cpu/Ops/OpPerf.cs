@@ -1,6 +1,7 @@
-using BenchmarkDotNet.Attributes;
 using Bellman.Kernels;
 using Bellman.Kernels.Random;
+using Bellman.Tests;
+using BenchmarkDotNet.Attributes;
 
 namespace Bellman.Perf.Ops;
 
@@ -55,12 +56,22 @@ public abstract class OpPerf
     /// <summary>Bytes of so many floats.</summary>
     protected static double Floats(double count) => count * sizeof(float);
 
-    /// <summary>A tensor of normal numbers.</summary>
+    /// <summary>A tensor of normal numbers; of a large one the numbers repeat, with a period that no row length divides.</summary>
     private protected Tensor Normal(int rows, int columns, double scale = 1, double mean = 0)
     {
+        const int Period = 65521;
         Tensor tensor = Zero(rows, columns);
+        Span<float> values = tensor.AsSpan<float>();
         var random = new PhiloxRandom(1, _stream++);
-        foreach (ref float value in tensor.AsSpan<float>()) value = (float)(mean + scale * random.NextNormal());
+        for (int i = 0; i < values.Length; i++) values[i] = i < Period ? (float)(mean + scale * random.NextNormal()) : values[i - Period];
+        return tensor;
+    }
+
+    /// <summary>A tensor of one number.</summary>
+    private protected Tensor All(float value, int rows, int columns)
+    {
+        Tensor tensor = Zero(rows, columns);
+        tensor.AsSpan<float>().Fill(value);
         return tensor;
     }
 
@@ -87,11 +98,38 @@ public abstract class OpPerf
         return Of<int>(starts, starts.Length, 1);
     }
 
+    /// <summary>1 for every token of the batch that predicts another one, but for each sequence's first, which is its prompt.</summary>
+    private protected Tensor ActionMask() => Of<float>([.. Enumerable.Range(0, Shape.T).Select(t => t % Shape.L is 0 || t % Shape.L == Shape.L - 1 ? 0f : 1f)], Shape.T, 1);
+
     /// <summary>A tensor's numbers as the references take them.</summary>
     private protected static double[] Doubles(Tensor tensor) => Array.ConvertAll(tensor.ToArray<float>(), x => (double)x);
 
-    /// <summary>A reference's numbers as the comparer takes them.</summary>
-    private protected static float[] Rounded(double[] values) => Array.ConvertAll(values, x => (float)x);
+    /// <summary>One sequence's numbers, its last position left out.</summary>
+    private protected double[] Sequence(Tensor column, int sequence) => Doubles(column.Slice(sequence * Shape.L, Shape.L - 1));
+
+    /// <summary>One sequence's part of a mask, its last position left out.</summary>
+    private protected int[] Marks(Tensor mask, int sequence) => Array.ConvertAll(Sequence(mask, sequence), x => (int)x);
+
+    /// <summary>The derivative of a function with respect to one of its numbers, by central differences.</summary>
+    private protected static double Slope(double[] input, int index, Func<double> function)
+    {
+        const double Step = 1e-4;
+        double kept = input[index];
+        input[index] = kept + Step;
+        double above = function();
+        input[index] = kept - Step;
+        double below = function();
+        input[index] = kept;
+        return (above - below) / (2 * Step);
+    }
+
+    /// <summary>Compares a tensor with a reference's numbers.</summary>
+    /// <param name="expected">The reference's.</param>
+    /// <param name="actual">The op's.</param>
+    /// <param name="share">Largest difference, as a share of the largest number expected.</param>
+    /// <param name="what">Name of the tensor.</param>
+    private protected static void Agree(double[] expected, Tensor actual, double share, string what) =>
+        TensorComparer.CloseToScale(Array.ConvertAll(expected, x => (float)x), actual.AsSpan<float>(), share, what);
 
     private Tensor Own(Tensor tensor)
     {
