@@ -53,7 +53,7 @@ internal abstract class KernelDevice : Device
     public override DType ActivationType => DType.BF16;
 
     /// <summary>How many bytes of intermediate results an op that works chunk by chunk may keep at a time, as far as it can.</summary>
-    public int ChunkBytes { get; init; } = 256 << 20;
+    public int ChunkBytes { get; set; } = 256 << 20;
 
     /// <summary>Starts a kernel; launches run in the order in which they are given. An empty grid does nothing.</summary>
     public abstract void Launch(Kernel kernel, Grid grid, ReadOnlySpan<KernelArgument> arguments);

@@ -126,6 +126,12 @@ internal sealed unsafe class FakeCudaDriver : ICudaDriver
         return Result();
     }
 
+    public int MemcpyDtoDAsync(nint target, nint source, nuint bytes, nint stream)
+    {
+        Buffer.MemoryCopy((void*)source, (void*)target, bytes, bytes);
+        return Result();
+    }
+
     public int MemsetD8Async(nint target, byte value, nuint bytes, nint stream)
     {
         NativeMemory.Fill((void*)target, bytes, value);

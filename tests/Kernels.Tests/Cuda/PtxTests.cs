@@ -1,25 +1,5 @@
 using Bellman.Kernels.Cuda.Ptx;
-using Bellman.Kernels.Cuda.Simulator;
 using Bellman.Kernels.Cuda.Staging;
-using Bellman.Kernels.Ops.AdamW;
-using Bellman.Kernels.Ops.Attention;
-using Bellman.Kernels.Ops.Embedding;
-using Bellman.Kernels.Ops.GradientNorm;
-using Bellman.Kernels.Ops.HeadNorm;
-using Bellman.Kernels.Ops.KlPenalty;
-using Bellman.Kernels.Ops.LmHead;
-using Bellman.Kernels.Ops.MatMul;
-using Bellman.Kernels.Ops.PagedAttention;
-using Bellman.Kernels.Ops.Preference;
-using Bellman.Kernels.Ops.Residual;
-using Bellman.Kernels.Ops.RmsNorm;
-using Bellman.Kernels.Ops.Rope;
-using Bellman.Kernels.Ops.Rows;
-using Bellman.Kernels.Ops.Sample;
-using Bellman.Kernels.Ops.SequenceSum;
-using Bellman.Kernels.Ops.SoftBellman;
-using Bellman.Kernels.Ops.SwiGlu;
-using Bellman.Kernels.Ops.ValueHead;
 using Bellman.Tests;
 using Xunit;
 
@@ -30,84 +10,10 @@ public sealed class PtxTests
 {
     private static readonly string Folder = Path.Combine(TestData.Repository, "tests", "Kernels.Tests", "Cuda", "Ptx");
 
-    /// <summary>Every kernel that an op launches on small tensors, by name.</summary>
-    private static SortedDictionary<string, Kernel> Kernels()
-    {
-        const int T = 4, C = 16;
-        var device = new SimulatorDevice { Checks = false };
-        Tensor H(int rows, int columns) => device.Create(DType.BF16, rows, columns);
-        Tensor F(int rows, int columns) => device.Create(DType.F32, rows, columns);
-        Tensor x = H(T, C), y = H(T, C), w = H(1, C), rstd = F(T, 1), gate = H(T, 2 * C), ids = device.Create(DType.I32, T, 1), column = F(T, 1);
-        Residual.Combine(x, y, 1, y);
-        Residual.Combine(F(T, C), F(T, C), 1, F(T, C));
-        Residual.Combine(F(T, C), F(T, C), 1, y);
-        RmsNorm.Forward(x, w, 1e-6f, y, rstd);
-        RmsNorm.Backward(y, x, w, rstd, H(T, C), F(1, C));
-        SwiGlu.Forward(gate, y);
-        SwiGlu.Backward(y, gate, gate);
-        Rope.Forward(x, 1, 8, ids, F(2, 4), F(2, 4));
-        Embedding.Forward(ids, H(3, C), 1, y);
-        Embedding.Backward(y, ids, 1, F(3, C));
-        using var weight = new PackedWeight(H(8, C));
-        MatMul.Forward(x, weight, H(1, 8), H(T, 8));
-        MatMul.BackwardInput(H(T, 8), weight, H(T, C), add: true);
-        MatMul.BackwardWeight(H(T, 8), x, F(8, C), F(1, 8), null!);
-        ValueHead.Forward(x, w, column);
-        ValueHead.Backward(column, x, w, H(T, C), F(1, C));
-        Rows.Gather(x, ids, y);
-        Rows.Scatter(x, device.Create<int>([0, 1, 2, 3], T, 1), y);
-        Tensor d = H(1, 4), headRstd = F(T, 3);
-        HeadNorm.Forward(x, d, d, 2, 1, 1e-6f, y, headRstd);
-        HeadNorm.Backward(y, x, d, d, 2, 1, headRstd, F(1, 4), F(1, 4));
-        var heads = new AttentionShape(2, 1, 16);
-        Tensor whole = device.Create<int>([0, T], 2, 1), qkv = H(T, 64), attended = H(T, 32), logSumExp = F(T, 2);
-        Attention.Forward(qkv, heads, whole, attended, logSumExp, null!);
-        using var scratch = new Arena(device, 4096);
-        Attention.Backward(attended, qkv, heads, whole, attended, logSumExp, H(T, 64), scratch);
-        Attention.Forward(F(T, 64), heads, whole, F(T, 32), logSumExp, scratch);
-        Attention.Backward(F(T, 32), F(T, 64), heads, whole, F(T, 32), logSumExp, F(T, 64), scratch);
-        Tensor keyPages = H(1, 256), valuePages = H(1, 256), one = device.Create<int>([1, 1, 1, 1], T, 1);
-        PagedAttention.Append(qkv, heads, ids, keyPages, valuePages);
-        PagedAttention.Forward(qkv, heads, ids, one, device.Create(DType.I32, 1, 1), keyPages, valuePages, attended);
-        AdamW.Step([new(F(2, 2), F(2, 2), F(2, 2), F(2, 2), true)], new(1e-3, 0.9, 0.95, 1e-8, 0), 1, 1);
-        GradientNorm.Norm([column]);
-        Tensor mask = device.Create<float>([1, 1, 1, 1], T, 1);
-        var batch = new SoftBellmanBatch(column, column, column, mask, mask, F(1, 1), device.Create<int>([0, T], 2, 1));
-        KlPenalty.Mean(column, mask, batch.SequenceStarts, 1, 0, F(T, 1));
-        KlPenalty.Sampled(column, column, mask, batch.SequenceStarts, 1, 0, F(T, 1));
-        SoftBellman.ValueLoss(batch, new() { Beta = 0.03 }, F(T, 1), F(T, 1));
-        foreach (SoftBellmanForm form in Enum.GetValues<SoftBellmanForm>()) SoftBellman.PolicyLoss(batch, new() { Beta = 0.03, Form = form }, F(T, 1), F(T, 1));
-        Rows.CopyFirst(x, y);
-        SequenceSum.Forward(column, column, mask, batch.SequenceStarts, mean: true, F(1, 1));
-        SequenceSum.Backward(F(1, 1), mask, batch.SequenceStarts, mean: true, column);
-        foreach (PairLossForm form in Enum.GetValues<PairLossForm>()) Preference.PairLoss(column, new() { Beta = 1, Form = form }, F(T, 1));
-        foreach (KtoBaselineForm form in Enum.GetValues<KtoBaselineForm>()) Preference.KtoLoss(column, mask, new() { Beta = 1, Form = form }, F(T, 1));
-        var head = new LmHeadInput(x, weight, 2);
-        var output = new LmHeadOutput(F(T, 1), F(T, 1), F(T, 1), F(T, 1), F(T, 1), F(T, 1));
-        LmHead.Logits(head, F(T, 8));
-        LmHead.Forward(head, default, KlDirection.None, ids, output with { Entropy = default }, null!);
-        foreach (KlDirection direction in Enum.GetValues<KlDirection>())
-        {
-            LmHead.Forward(head, head, direction, ids, output, null!);
-            LmHead.Backward(head, head, direction, ids, output, column, direction == KlDirection.None ? default : column, H(T, C), F(8, C), null!);
-        }
-        var exact = new SimulatorDevice { Checks = false, Activations = DType.F32 };
-        Tensor E(int rows, int columns) => exact.Create(DType.F32, rows, columns);
-        using var exactWeight = new PackedWeight(E(8, C));
-        MatMul.Forward(E(T, C), exactWeight, E(1, 8), E(T, 8));
-        MatMul.BackwardInput(E(T, 8), exactWeight, E(T, C), add: true);
-        LmHead.Backward(new LmHeadInput(E(T, C), exactWeight, 1), default, KlDirection.None, exact.Create(DType.I32, T, 1), new LmHeadOutput(E(T, 1), E(T, 1), default, default, default, default),
-            E(T, 1), default, E(T, C), E(8, C), null!);
-        Sample.Next(F(1, 8), [new(1, 0, 1, 1, 2, 3)], new int[1], new float[1]);
-        var kernels = new SortedDictionary<string, Kernel>(StringComparer.Ordinal);
-        foreach (LaunchReport launch in device.Launches.Concat(exact.Launches)) kernels[launch.Kernel.Name] = launch.Kernel;
-        return kernels;
-    }
-
     [Fact]
     public void Every_kernel_prints_the_text_that_was_reviewed()
     {
-        SortedDictionary<string, Kernel> kernels = Kernels();
+        SortedDictionary<string, Kernel> kernels = KernelList.All();
         Assert.True(kernels.Count >= 20, $"only {kernels.Count} kernels were launched");
         if (Environment.GetEnvironmentVariable("BELLMAN_WRITE_PTX") == "1")
         {

@@ -139,7 +139,7 @@ public sealed class ReductionKernelTests
         MatMul.BackwardInput(x, weight, y, add: false);
         MatMul.BackwardWeight(x, x, dw, default, null!);
         // Results leave the registers in pairs: half sectors of bfloat16, whole ones of float32.
-        foreach (var access in _test.Device.Launches.SelectMany(l => l.Accesses))
+        foreach (var access in _test.Simulator.Launches.SelectMany(l => l.Accesses))
             if (access.Form.Space == Bellman.Kernels.Cuda.Ptx.Space.Shared) Assert.Equal(1, access.Excess);
         _test.IsCoalesced(2, 3);
     }
@@ -183,7 +183,7 @@ public sealed class ReductionKernelTests
             expected.Add((ep, em, ev));
         }
         AdamW.Step(tensors, settings, 3, 0.5f);
-        Assert.Single(_test.Device.Launches);
+        Assert.Single(_test.KernelNames);
         for (int i = 0; i < shapes.Length; i++)
         {
             TensorComparer.Close(Floats(expected[i].P), Read(tensors[i].Parameter), 1e-7, 1e-6, $"p {i}");

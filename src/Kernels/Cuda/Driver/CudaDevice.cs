@@ -19,6 +19,7 @@ internal sealed unsafe class CudaDevice : KernelDevice
     private readonly CudaModules _modules;
     // By address, not by storage: a storage that is forgotten must stay free to be collected.
     private readonly Dictionary<nint, (string Purpose, long Bytes)> _live = [];
+    private readonly int _device;
 
     public CudaDevice(ICudaDriver driver, int ordinal)
     {
@@ -31,7 +32,7 @@ internal sealed unsafe class CudaDevice : KernelDevice
         _api.Check(driver.DeviceGetCount(&count));
         if (ordinal < 0 || ordinal >= count) throw new DeviceException($"CUDA: device {ordinal} was asked for, the driver has {count}, numbered from 0; use one of them or cpu.");
         _api.Check(driver.DeviceGet(&device, ordinal));
-        Card = ReadName(device);
+        (_device, DriverVersion, Card) = (device, Version(version), ReadName(device));
         Capability = 10 * _api.Attribute(CapabilityMajor, device) + _api.Attribute(CapabilityMinor, device);
         if (Capability < LowestCapability)
             throw new DeviceException($"CUDA: {Card} has compute capability {Capability / 10}.{Capability % 10}, {LowestCapability / 10}.0 (Ampere) or later is needed; use cpu.");
@@ -61,11 +62,36 @@ internal sealed unsafe class CudaDevice : KernelDevice
     /// <summary>Compute capability times ten, such as 90 for Hopper.</summary>
     public int Capability { get; }
 
+    /// <summary>The newest CUDA that the driver knows, such as "12.4".</summary>
+    public string DriverVersion { get; }
+
+    /// <summary>Called before each launch; what it returns is called after. For measuring.</summary>
+    public Func<Kernel, Action>? Around { get; set; }
+
     /// <summary>Where everything is queued.</summary>
     public CudaStream Stream { get; }
 
     /// <summary>What was loaded so far.</summary>
     public IReadOnlyList<KernelFacts> Loaded => _modules.Facts;
+
+    /// <summary>An attribute of the card, by the driver's number.</summary>
+    public int Attribute(int attribute) => _api.Attribute(attribute, _device);
+
+    /// <summary>Assembles a kernel, if it is not yet, and tells what became of it.</summary>
+    public KernelFacts Load(Kernel kernel)
+    {
+        _context.Enter();
+        _modules.Function(kernel);
+        return _modules.Facts.First(x => x.PtxHash == kernel.PtxHash);
+    }
+
+    /// <summary>Copies between tensors of this card of one size.</summary>
+    public void Copy(Tensor from, Tensor to)
+    {
+        if (from.Bytes != to.Bytes || from.Device != this || to.Device != this) throw new ShapeException($"Tensor: {from} copied to {to} on {Name}.");
+        _context.Enter();
+        _api.Check(_api.Raw.MemcpyDtoDAsync((nint)to.Address, (nint)from.Address, (nuint)from.Bytes, Stream.Handle));
+    }
 
     public override DeviceMemory? Memory
     {
@@ -144,9 +170,11 @@ internal sealed unsafe class CudaDevice : KernelDevice
             bits[i] = arguments[i].Type == RegisterType.B64 ? (ulong)arguments[i].Tensor.Address : arguments[i].Bits;
             pointers[i] = &bits[i];
         }
+        Action? after = Around?.Invoke(kernel);
         int result = _api.Raw.LaunchKernel(
             function, (uint)grid.X, (uint)grid.Y, (uint)grid.Z, (uint)kernel.Threads, 1, 1, (uint)kernel.SharedBytes, Stream.Handle, pointers, null);
         if (result != 0) _api.Check(result, $"{kernel.Name} on {grid.X}×{grid.Y}×{grid.Z} blocks", "Raw.LaunchKernel()");
+        after?.Invoke();
     }
 
     /// <summary>Gives memory back once the work queued before is done. Called by finalisers too: it never throws.</summary>

@@ -21,6 +21,7 @@ internal unsafe interface ICudaDriver
     int MemFreeAsync(nint address, nint stream);
     int MemcpyHtoDAsync(nint target, void* source, nuint bytes, nint stream);
     int MemcpyDtoHAsync(void* target, nint source, nuint bytes, nint stream);
+    int MemcpyDtoDAsync(nint target, nint source, nuint bytes, nint stream);
     int MemsetD8Async(nint target, byte value, nuint bytes, nint stream);
     int StreamCreate(nint* stream, uint flags);
     int StreamDestroy(nint stream);

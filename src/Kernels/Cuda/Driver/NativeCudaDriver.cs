@@ -26,6 +26,7 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
     private readonly delegate* unmanaged<nint, nint, int> _memFreeAsync;
     private readonly delegate* unmanaged<nint, void*, nuint, nint, int> _memcpyHtoDAsync;
     private readonly delegate* unmanaged<void*, nint, nuint, nint, int> _memcpyDtoHAsync;
+    private readonly delegate* unmanaged<nint, nint, nuint, nint, int> _memcpyDtoDAsync;
     private readonly delegate* unmanaged<nint, byte, nuint, nint, int> _memsetD8Async;
     private readonly delegate* unmanaged<nint*, uint, int> _streamCreate;
     private readonly delegate* unmanaged<nint, int> _streamDestroy;
@@ -66,6 +67,7 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
         _memFreeAsync = (delegate* unmanaged<nint, nint, int>)Find(library, "cuMemFreeAsync");
         _memcpyHtoDAsync = (delegate* unmanaged<nint, void*, nuint, nint, int>)Find(library, "cuMemcpyHtoDAsync_v2");
         _memcpyDtoHAsync = (delegate* unmanaged<void*, nint, nuint, nint, int>)Find(library, "cuMemcpyDtoHAsync_v2");
+        _memcpyDtoDAsync = (delegate* unmanaged<nint, nint, nuint, nint, int>)Find(library, "cuMemcpyDtoDAsync_v2");
         _memsetD8Async = (delegate* unmanaged<nint, byte, nuint, nint, int>)Find(library, "cuMemsetD8Async");
         _streamCreate = (delegate* unmanaged<nint*, uint, int>)Find(library, "cuStreamCreate");
         _streamDestroy = (delegate* unmanaged<nint, int>)Find(library, "cuStreamDestroy_v2");
@@ -133,6 +135,8 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
     public int MemcpyHtoDAsync(nint target, void* source, nuint bytes, nint stream) => _memcpyHtoDAsync(target, source, bytes, stream);
 
     public int MemcpyDtoHAsync(void* target, nint source, nuint bytes, nint stream) => _memcpyDtoHAsync(target, source, bytes, stream);
+
+    public int MemcpyDtoDAsync(nint target, nint source, nuint bytes, nint stream) => _memcpyDtoDAsync(target, source, bytes, stream);
 
     public int MemsetD8Async(nint target, byte value, nuint bytes, nint stream) => _memsetD8Async(target, value, bytes, stream);
 
