@@ -21,7 +21,7 @@ internal sealed class CudaOpTest
     /// <summary>What the tests run on.</summary>
     public static Func<KernelDevice> NewDevice { get; set; } = () => new SimulatorDevice();
 
-    public KernelDevice Device { get; } = NewDevice();
+    public KernelDevice Device { get; init; } = NewDevice();
 
     /// <summary>The device, for what only the simulator can tell; on a card the test is skipped.</summary>
     public SimulatorDevice Simulator
