@@ -38,18 +38,21 @@ public sealed class TinyModel : IDisposable
     }
 
     /// <summary>Another model folder.</summary>
-    public string Add(string name, ulong seed, bool isValue = false, int hidden = 16, int positions = 256)
+    public string Add(string name, ulong seed, bool isValue = false, int hidden = 16, int positions = 256, bool overflows = false)
     {
         var config = new ModelConfig
         {
             ModelType = "llama", VocabularySize = 98, HiddenSize = hidden, IntermediateSize = 32, Layers = 2, Heads = 2, KeyValueHeads = 1, HeadDimension = 8,
-            MaxPositions = positions, EosIds = [EndId], TieWordEmbeddings = !isValue,
+            MaxPositions = positions, EosIds = [EndId], TieWordEmbeddings = !isValue && !overflows,
         };
         string folder = File(name);
         using DecoderModel model = isValue ? ValueModel.Create(config, seed) : LanguageModel.Create(config, seed);
         // The usual small start makes all tokens nearly equal; larger weights make texts differ.
         foreach (var parameter in model.Parameters.Items)
             if (parameter.Decays) foreach (ref float weight in parameter.Value.AsSpan<float>()) weight = isValue && parameter.Parts[0].Name == ValueModel.HeadName ? 0.3f : weight * 12;
+        // Products with these exceed what a float holds, in either direction, for some states and not for others.
+        if (overflows)
+            model.Parameters.Items.First(x => x.Parts[0].Name == (isValue ? ValueModel.HeadName : "lm_head.weight")).Value.Row<float>(isValue ? 0 : Tokenizer.IdOf("a")!.Value).Fill(1e38f);
         model.WeightsChanged();
         model.Save(folder);
         Tokenizer.Save(folder);

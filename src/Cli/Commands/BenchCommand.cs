@@ -42,7 +42,7 @@ internal static class BenchCommand
         Option<int> promptTokens = Opt.Number("--prompt-tokens", "N", 128, 1, 16384, "search: tokens of a prompt.");
         Option<int> stepTokens = Opt.Number("--step-tokens", "N", 16, 1, 16384, "search: tokens of a step.");
         Option<int> depth = Opt.Number("--depth", "N", 8, 1, 1024, "search: steps of a solution.");
-        Option<int> memory = Opt.Number("--memory", "MB", 8192, 1, int.MaxValue, "search: limit for keys and values of the shared tree.");
+        Option<int> memory = Opt.Number("--memory", "MB", 8192, 1, int.MaxValue, "search: limit for keys and values, each way.");
         Option<BenchShape[]?> shapes = Shapes();
         Option<int> steps = Opt.Number("--steps", "N", 10, 1, int.MaxValue, "Timed repeats.");
         Option<int> warmUp = Opt.Number("--warmup", "N", 2, 0, int.MaxValue, "Repeats before them; half a second of repeats at least.");

@@ -23,7 +23,7 @@ internal static class EvalCommand
         Option<string?> output = Opt.Text("--out", "FILE", "Also write each answer with its verdict (JSONL); - for standard output.");
         Option<string?> trees = Opt.Text("--trees", "FILE", "Also write the search trees: JSONL, or a page to look at when the name ends with .html.");
         Option<int[]> sweep = Sweep();
-        Option<string?> report = Opt.Text("--report", "FILE", "With --sweep: a page with the curve of accuracy against tokens.");
+        Option<string?> report = Opt.Text("--report", "FILE", "With --sweep: a page with the curve of accuracy against tokens, and the curve alone beside it (.svg).");
         Option<bool> json = Opt.Flag("--json", "Print the result as one JSON object.");
         var search = new SearchOpts();
         var sampling = new SamplingOpts(1, 512);
@@ -71,7 +71,7 @@ internal static class EvalCommand
             {
                 var job = new SweepJob(models, policy.Tokenizer, rule, encoder, options);
                 IReadOnlyList<SweepPoint> points = Progress.Run(terminal, progress => job.Run(problems, searches, sizes, progress, null, terminal.Cancellation));
-                if (parsed.GetValue(report) is { } page) SweepJob.Report(points).Save(page);
+                if (parsed.GetValue(report) is { } page) SweepJob.Save(points, page);
                 Print(terminal.Output, points, parsed.GetValue(json));
                 return ExitCodes.Success;
             }
@@ -127,11 +127,12 @@ internal static class EvalCommand
     private static void Print(TextWriter output, IReadOnlyList<ProblemResult> results, string search, double seconds, bool json)
     {
         var accuracy = new AccuracyInterval(results.Count(x => x.IsCorrect), results.Count);
-        int cut = results.Count(x => !x.IsFinished), notFinite = results.Sum(x => x.Counts.NotFinite), exhausted = results.Count(x => x.Counts.IsExhausted);
+        int cut = results.Count(x => !x.IsFinished), notFinite = results.Sum(x => x.Counts.NotFinite), broken = results.Sum(x => x.Counts.Broken), exhausted = results.Count(x => x.Counts.IsExhausted);
         if (!json)
         {
             output.WriteLine($"{search}: {accuracy.Correct} of {accuracy.Total} correct: {accuracy}{(cut > 0 ? $"; {cut} without a finished answer" : "")}"
-                + $"{(exhausted > 0 ? $"; {exhausted} ended by the budget" : "")}{(notFinite > 0 ? $"; {notFinite} scores were no numbers and ranked last" : "")}");
+                + $"{(exhausted > 0 ? $"; {exhausted} ended by the budget" : "")}{(notFinite > 0 ? $"; {notFinite} scores were no numbers and ranked last" : "")}"
+                + (broken > 0 ? $"; {broken} samples were cut where the policy's logits were no numbers: its weights are damaged" : ""));
             return;
         }
         output.WriteLine(JsonLineWriter.Format(fields =>
@@ -141,6 +142,7 @@ internal static class EvalCommand
             fields.WriteNumber("cut", cut);
             fields.WriteNumber("exhausted", exhausted);
             fields.WriteNumber("not_finite", notFinite);
+            fields.WriteNumber("broken", broken);
             fields.WriteNumber("distinct_tokens", results.Sum(x => x.Counts.DistinctTokens));
             fields.WriteNumber("seconds", Math.Round(seconds, 3));
         }));

@@ -20,6 +20,8 @@ internal static class BenchSearchText
                 line.WriteNumber("resend_seconds", Math.Round(result.Resend.Seconds, 4));
                 line.WriteNumber("per_beam_seconds", Math.Round(result.PerBeam.Seconds, 4));
                 line.WriteNumber("evictions", result.Tree.Evictions);
+                line.WriteNumber("resend_evictions", result.Resend.Evictions);
+                line.WriteNumber("per_beam_evictions", result.PerBeam.Evictions);
                 line.WriteNumber("resend_policy_tokens", result.Resend.PolicyTokens);
                 line.WriteNumber("resend_value_tokens", result.Resend.ValueTokens);
                 line.WriteNumber("per_beam_policy_tokens", result.PerBeam.PolicyTokens);

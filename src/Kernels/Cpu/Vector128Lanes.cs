@@ -80,8 +80,7 @@ internal readonly unsafe struct Vector128Lanes(Vector128<float> value) : IVector
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxLane(Vector128Lanes a)
     {
-        float max = a._value[0];
-        for (int i = 1; i < Count; i++) max = MathF.Max(max, a._value[i]);
-        return max;
+        Vector128<float> pairs = Vector128.Max(a._value, Vector128.Shuffle(a._value, Vector128.Create(2, 3, 0, 1)));
+        return Vector128.Max(pairs, Vector128.Shuffle(pairs, Vector128.Create(1, 0, 3, 2))).ToScalar();
     }
 }

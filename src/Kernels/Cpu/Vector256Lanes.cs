@@ -78,10 +78,6 @@ internal readonly unsafe struct Vector256Lanes(Vector256<float> value) : IVector
     public static float Sum(Vector256Lanes a) => Vector256.Sum(a._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float MaxLane(Vector256Lanes a)
-    {
-        float max = a._value[0];
-        for (int i = 1; i < Count; i++) max = MathF.Max(max, a._value[i]);
-        return max;
-    }
+    public static float MaxLane(Vector256Lanes a) =>
+        Vector128Lanes.MaxLane(new(Vector128.Max(a._value.GetLower(), a._value.GetUpper())));
 }

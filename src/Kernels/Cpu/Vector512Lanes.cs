@@ -78,10 +78,6 @@ internal readonly unsafe struct Vector512Lanes(Vector512<float> value) : IVector
     public static float Sum(Vector512Lanes a) => Vector512.Sum(a._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static float MaxLane(Vector512Lanes a)
-    {
-        float max = a._value[0];
-        for (int i = 1; i < Count; i++) max = MathF.Max(max, a._value[i]);
-        return max;
-    }
+    public static float MaxLane(Vector512Lanes a) =>
+        Vector256Lanes.MaxLane(new(Vector256.Max(a._value.GetLower(), a._value.GetUpper())));
 }

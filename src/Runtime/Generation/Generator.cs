@@ -41,6 +41,7 @@ public sealed class Generator(LanguageModel model, int maxLive = 128, KvOptions?
     /// <param name="cancellation">Stops between tokens.</param>
     /// <exception cref="BellmanException">A prompt is empty, too long or holds an id outside the vocabulary.</exception>
     /// <exception cref="DeviceException">The memory limit does not hold one sequence.</exception>
+    /// <exception cref="BellmanException">The model's logits are no numbers.</exception>
     public void Run(IReadOnlyList<GenerationRequest> requests, SamplingOptions options, StopRule? stop, Action<GenerationResult> onResult, CancellationToken cancellation = default)
     {
         for (int i = 0; i < requests.Count; i++) Check(requests[i].PromptIds, options, $"prompt {i}");
@@ -57,6 +58,7 @@ public sealed class Generator(LanguageModel model, int maxLive = 128, KvOptions?
                 {
                     live -= lane.Draws.Count;
                     scheduler.Memory.Drop(lane);
+                    CheckLogits(lane, $"prompt {index}");
                     foreach (Draw draw in lane.Draws) onResult(new GenerationResult(index, draw.Index, [.. lane.Response], [.. lane.LogProbs], ReasonOf(lane.Finish)));
                 });
                 if (request.Samples > 0) scheduler.Add(LaneFor(owner, request.PromptIds, options, request.Stream, request.Samples));
@@ -79,7 +81,11 @@ public sealed class Generator(LanguageModel model, int maxLive = 128, KvOptions?
         IEnumerable<int> Tokens()
         {
             using LaneScheduler scheduler = Schedule(options, stop);
-            Lane lane = LaneFor(new Owner(0, (_, ended) => scheduler.Memory.Drop(ended)), promptIds, options, stream, 1);
+            Lane lane = LaneFor(new Owner(0, (_, ended) =>
+            {
+                scheduler.Memory.Drop(ended);
+                CheckLogits(ended, "the prompt");
+            }), promptIds, options, stream, 1);
             scheduler.Add(lane);
             for (int told = 0; scheduler.Count > 0;)
             {
@@ -124,6 +130,12 @@ public sealed class Generator(LanguageModel model, int maxLive = 128, KvOptions?
     }
 
     private void Check(int[] ids, SamplingOptions options, string name) => CheckPrompt(model, _cache, ids, options, "Generation", name);
+
+    private static void CheckLogits(Lane lane, string name)
+    {
+        if (lane.Finish == LaneEnd.Broken)
+            throw new BellmanException($"Generation: the model's logits for token {lane.Response.Count + 1} of the answer to {name} hold NaN or +∞ or nothing but −∞; its weights or input are damaged.");
+    }
 
     private static FinishReason ReasonOf(LaneEnd end) => end switch
     {

@@ -119,6 +119,9 @@ public sealed class KvCache : IDisposable
         return copy;
     }
 
+    /// <summary>The same where free and idle pages hold the copy; null otherwise.</summary>
+    internal KvSequence? CopyIfRoom(KvSequence sequence) => sequence.Pages.Count <= Available ? Copy(sequence) : null;
+
     /// <summary>Gives a sequence's pages back.</summary>
     public void Free(KvSequence sequence) => _ledger.Free(sequence);
 

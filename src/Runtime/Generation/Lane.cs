@@ -26,6 +26,9 @@ internal enum LaneEnd
     AnswerEnd,
     StepEnd,
     Length,
+
+    /// <summary>The policy gave no probabilities: its logits hold NaN or +∞, or nothing but −∞.</summary>
+    Broken,
 }
 
 /// <summary>

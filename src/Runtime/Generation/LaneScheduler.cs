@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Bellman.Kernels;
+using Bellman.Kernels.Ops.Sample;
 using Bellman.Runtime.Models;
 
 namespace Bellman.Runtime.Generation;
@@ -281,6 +282,12 @@ internal sealed class LaneScheduler : IDisposable
     {
         ReadOnlySpan<int> ids = _draws.Ids.Slice(at, count);
         ReadOnlySpan<float> logProbs = _draws.LogProbs.Slice(at, count);
+        // All samples of a lane are drawn from one row of logits: where it is damaged, none of them has a token.
+        if (ids[0] == Sample.Unusable)
+        {
+            End(lane, LaneEnd.Broken);
+            return;
+        }
         if (ids.ContainsAnyExcept(ids[0]))
         {
             Draw[] draws = [.. lane.Draws];

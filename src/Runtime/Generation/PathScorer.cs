@@ -38,7 +38,7 @@ internal abstract class PathScorer(DecoderModel model, KvOptions options) : IDis
 
     public PathState Fork(PathState state, bool deep) => new()
     {
-        Sequence = state.Sequence is null ? null : deep ? Cache.Copy(state.Sequence) : Cache.Fork(state.Sequence),
+        Sequence = state.Sequence is null ? null : deep ? Cache.CopyIfRoom(state.Sequence) : Cache.Fork(state.Sequence),
         Length = state.Length, Value = state.Value, Hidden = state.Hidden,
     };
 

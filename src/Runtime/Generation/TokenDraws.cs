@@ -14,7 +14,7 @@ internal sealed class TokenDraws(LanguageModel model) : IDisposable
     private int[] _ids = [];
     private float[] _logProbs = [];
 
-    /// <summary>The tokens of the last call, in the order of lanes and of their draws.</summary>
+    /// <summary>The tokens of the last call, in the order of lanes and of their draws; <see cref="Sample.Unusable"/> where the model gave no probabilities.</summary>
     public ReadOnlySpan<int> Ids => _ids;
 
     /// <summary>Their log π.</summary>
@@ -54,7 +54,7 @@ internal sealed class TokenDraws(LanguageModel model) : IDisposable
             }
             Tensor logits = _logits.Slice(0, rows);
             LmHead.Logits(model.HeadInput(hidden.Slice(start, rows)), logits);
-            Sample.Next(logits, _rows.AsSpan(done, count), _ids.AsSpan(done, count), _logProbs.AsSpan(done, count), _sources.AsSpan(done, count));
+            Sample.NextOrUnusable(logits, _rows.AsSpan(done, count), _ids.AsSpan(done, count), _logProbs.AsSpan(done, count), _sources.AsSpan(done, count));
             done += count;
         }
     }

@@ -44,8 +44,9 @@ public sealed record SearchBudget
 /// <param name="Calls">Samples of steps.</param>
 /// <param name="Steps">Depth of the tree.</param>
 /// <param name="NotFinite">Nodes whose score came out as NaN or infinite; they rank last.</param>
+/// <param name="Broken">Samples that were cut because the policy's logits were no numbers.</param>
 /// <param name="IsExhausted">Whether the budget ended the search.</param>
-public readonly record struct SearchCounts(long DistinctTokens, int Nodes, int Calls, int Steps, int NotFinite, bool IsExhausted);
+public readonly record struct SearchCounts(long DistinctTokens, int Nodes, int Calls, int Steps, int NotFinite, int Broken, bool IsExhausted);
 
 /// <summary>Outcome for one problem.</summary>
 /// <param name="Problem">Index of the problem.</param>

@@ -18,7 +18,7 @@ public sealed class SearchNode
         Depth = parent is null ? 0 : parent.Depth + 1;
         Length = parent is null ? 0 : parent.Length + tokens.Length;
         IsFinished = end is LaneEnd.EndToken or LaneEnd.AnswerEnd;
-        IsCut = end == LaneEnd.Length;
+        IsCut = end is LaneEnd.Length or LaneEnd.Broken;
     }
 
     /// <summary>The step before; null for the root.</summary>
@@ -51,7 +51,7 @@ public sealed class SearchNode
     /// <summary>Ended by itself. Only such a node is an answer.</summary>
     public bool IsFinished { get; }
 
-    /// <summary>Ended by a limit.</summary>
+    /// <summary>Ended by a limit, or where the policy's logits were no numbers.</summary>
     public bool IsCut { get; }
 
     /// <summary>The search went on from here, or took it as an answer.</summary>
@@ -60,8 +60,8 @@ public sealed class SearchNode
     /// <summary>Whether further steps can be drawn from here.</summary>
     public bool CanExpand => !IsFinished && !IsCut;
 
-    /// <summary>The value as ranks use it: NaN is worse than anything.</summary>
-    internal float Rank => float.IsNaN(Value) ? float.NegativeInfinity : Value;
+    /// <summary>The value as ranks use it: one that is no finite number is worse than anything.</summary>
+    internal float Rank => float.IsFinite(Value) ? Value : float.NegativeInfinity;
 
     internal HeldPath? Held { get; set; }
 

@@ -12,7 +12,7 @@ public sealed class SearchTree
 {
     private readonly LaneScheduler _scheduler;
     private readonly SearchOptions _options;
-    private readonly Func<KvSequence, bool, KvSequence> _forkPolicy;
+    private readonly KvCache _policy;
     private readonly PathScorer? _scorer;
     private readonly Owner _owner;
     private readonly int[] _prompt;
@@ -24,11 +24,11 @@ public sealed class SearchTree
     private Task<SearchNode?>? _run;
     private int _draws;
     private int _notFinite;
+    private int _broken;
 
     internal SearchTree(int index, int[] prompt, LaneScheduler scheduler, KvCache policy, PathScorer? scorer, SearchOptions options)
     {
-        (Index, _prompt, _scheduler, _scorer, _options) = (index, prompt, scheduler, scorer, options);
-        _forkPolicy = (sequence, deep) => deep ? policy.Copy(sequence) : policy.Fork(sequence);
+        (Index, _prompt, _scheduler, _policy, _scorer, _options) = (index, prompt, scheduler, policy, scorer, options);
         _owner = new Owner(this);
         Tokens = prompt.Length;
     }
@@ -138,7 +138,7 @@ public sealed class SearchTree
         SearchNode[] ranked = [.. _finished.OrderByDescending(x => x.Rank).ThenBy(x => x.FirstDraw)];
         SearchNode best = chosen ?? (ranked.Length > 0 ? ranked[0] : BestPartial());
         for (SearchNode? node = best; node is not null; node = node.Parent) node.IsKept = true;
-        return new SearchResult(Index, Root, best, ranked, new SearchCounts(Tokens, nodes, Calls, steps, _notFinite, IsExhausted));
+        return new SearchResult(Index, Root, best, ranked, new SearchCounts(Tokens, nodes, Calls, steps, _notFinite, _broken, IsExhausted));
     }
 
     internal void Free()
@@ -236,7 +236,7 @@ public sealed class SearchTree
         if (node.Held is { } held && _options.Sharing != PathSharing.Resend)
         {
             bool deep = _options.Sharing == PathSharing.PerSample;
-            if (held.Policy is not null) lane.Policy = _forkPolicy(held.Policy, deep);
+            if (held.Policy is not null) lane.Policy = deep ? _policy.CopyIfRoom(held.Policy) : _policy.Fork(held.Policy);
             if (held.Score is not null) lane.Score = _scorer!.Fork(held.Score, deep);
         }
         return lane;
@@ -263,6 +263,7 @@ public sealed class SearchTree
         bool isNew = node is null;
         node ??= Grow(parent, lane);
         node.Visits += lane.Draws.Count;
+        if (lane.Finish == LaneEnd.Broken) _broken += lane.Draws.Count;
         foreach (Draw draw in lane.Draws) node.FirstDraw = Math.Min(node.FirstDraw, _round.FirstDraw + draw.Index);
         if (node.CanExpand && lane.StepsLeft > 0)
         {

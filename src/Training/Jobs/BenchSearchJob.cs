@@ -26,7 +26,7 @@ public sealed record BenchSearchOptions
     /// <summary>Steps of a solution.</summary>
     public int Steps { get; init; } = 8;
 
-    /// <summary>Limit in bytes of the shared tree's keys and values.</summary>
+    /// <summary>Limit in bytes of keys and values, each way.</summary>
     public long MaxBytes { get; init; } = 8L << 30;
 }
 
@@ -52,6 +52,8 @@ public sealed class BenchSearchJob(BenchSize size, BenchSearchOptions options)
 {
     private const ulong Seed = 1;
 
+    private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(0.7);
+
     /// <summary>Runs all three ways, one after another.</summary>
     /// <exception cref="BellmanException">The memory is not there, or the ways disagree.</exception>
     public BenchSearchResult Run(Action<JobProgress>? progress = null, CancellationToken cancellation = default)
@@ -72,8 +74,10 @@ public sealed class BenchSearchJob(BenchSize size, BenchSearchOptions options)
             if (parameter.Parts[0].Name == ValueModel.HeadName)
                 parameter.Set([.. Enumerable.Range(0, parameter.Columns).Select(_ => (float)random.NextNormal())]);
         value.WeightsChanged();
-        // Compiles what will be timed.
-        Measure(policy, value, PathSharing.Tree, [.. prompts.Take(2)], "warming up", progress, cancellation, out _, out _);
+        // The runtime compiles hot code once more while it runs: each way warms up until that is done.
+        foreach (PathSharing sharing in Enum.GetValues<PathSharing>())
+            for (long start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start) < WarmUp;)
+                Measure(policy, value, sharing, [.. prompts.Take(2)], "warming up", progress, cancellation, out _, out _);
         BenchSearchWay tree = Measure(policy, value, PathSharing.Tree, prompts, "shared tree", progress, cancellation, out int[][] answers, out long distinct);
         BenchSearchWay perBeam = Measure(policy, value, PathSharing.PerSample, prompts, "caches per beam", progress, cancellation, out int[][] second, out _);
         BenchSearchWay resend = Measure(policy, value, PathSharing.Resend, prompts, "sending the text again", progress, cancellation, out int[][] third, out _);
@@ -91,8 +95,7 @@ public sealed class BenchSearchJob(BenchSize size, BenchSearchOptions options)
         using var search = new TreeSearch(new SearchModels(policy, value), new SearchOptions
         {
             Sharing = sharing, StepEnd = StopRule.Tokens(options.StepTokens), MaxSteps = options.Steps, ProblemsAtOnce = Math.Max(1, prompts.Length),
-            // The two ways to compare with copy or recompute whatever they need and do not know how to wait.
-            MaxBytes = sharing == PathSharing.Tree ? options.MaxBytes : long.MaxValue,
+            MaxBytes = options.MaxBytes,
             Sampling = new SamplingOptions { MaxTokens = options.StepTokens * options.Steps + 1, Seed = Seed },
         });
         long start = Stopwatch.GetTimestamp();

@@ -42,7 +42,7 @@ public sealed class ModelFolder : IDisposable
     public LanguageModel LoadReference(string folder)
     {
         ModelConfig config = ModelConfig.Load(folder);
-        if (config.VocabularySize != Model.Config.VocabularySize) throw Foreign(folder, "vocab_size", config.VocabularySize, Model.Config.VocabularySize);
+        CheckVocabulary(folder, config);
         return LanguageModel.Load(folder);
     }
 
@@ -53,13 +53,28 @@ public sealed class ModelFolder : IDisposable
     public ValueModel LoadValue(string folder, bool trainable = false)
     {
         ModelConfig config = ModelConfig.Load(folder);
-        if (config.VocabularySize != Model.Config.VocabularySize) throw Foreign(folder, "vocab_size", config.VocabularySize, Model.Config.VocabularySize);
+        CheckVocabulary(folder, config);
         if (config.HiddenSize != Model.Config.HiddenSize) throw Foreign(folder, "hidden_size", config.HiddenSize, Model.Config.HiddenSize);
         return ValueModel.Load(folder, trainable: trainable);
     }
 
     /// <inheritdoc/>
     public void Dispose() => Model.Dispose();
+
+    /// <summary>As many tokens, and where the folder has a tokenizer of its own, the same ones.</summary>
+    private void CheckVocabulary(string folder, ModelConfig config)
+    {
+        if (config.VocabularySize != Model.Config.VocabularySize) throw Foreign(folder, "vocab_size", config.VocabularySize, Model.Config.VocabularySize);
+        if (!File.Exists(System.IO.Path.Combine(folder, "tokenizer.json"))) return;
+        Tokenizer other = Tokenizer.Load(folder);
+        for (int id = 0; id < Math.Max(Tokenizer.VocabularySize, other.VocabularySize); id++)
+        {
+            string? own = Tokenizer.HasId(id) ? Tokenizer.TokenOf(id) : null, theirs = other.HasId(id) ? other.TokenOf(id) : null;
+            if (own != theirs) throw new CheckpointException($"{folder}: token {id} is {Quote(theirs)}, of the policy in {Path} it is {Quote(own)}; use a model that was trained from this policy.");
+        }
+
+        static string Quote(string? token) => token is null ? "missing" : $"'{token.ReplaceLineEndings("\\n")}'";
+    }
 
     private CheckpointException Foreign(string folder, string field, int received, int expected) =>
         new($"{folder}: {field} is {received}, the policy in {Path} has {expected}; use a model that was trained from this policy.");

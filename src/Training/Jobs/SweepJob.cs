@@ -48,9 +48,13 @@ public sealed class SweepJob(SearchModels models, Tokenizer tokenizer, AnswerRul
         return points;
     }
 
-    /// <summary>A page with the curve and the table.</summary>
-    public static HtmlReport Report(IReadOnlyList<SweepPoint> points)
+    /// <summary>Writes a page with the curve and the table, and the curve alone as SVG beside it.</summary>
+    /// <param name="points">The points.</param>
+    /// <param name="path">The page; the curve gets its name with <c>.svg</c>. A path that ends so gets the curve only.</param>
+    public static void Save(IReadOnlyList<SweepPoint> points, string path)
     {
+        const string Title = "Accuracy with 95 % intervals", X = "distinct tokens drawn per problem", Y = "problems solved, %";
+        var options = new ChartOptions { LogX = true };
         var report = new HtmlReport("Accuracy against budget");
         List<ChartSeries> series = [];
         foreach (IGrouping<string, SweepPoint> group in points.GroupBy(x => x.Name))
@@ -61,11 +65,13 @@ public sealed class SweepJob(SearchModels models, Tokenizer tokenizer, AnswerRul
                 Low = [.. line.Select(x => 100 * x.Accuracy.Low)], High = [.. line.Select(x => 100 * x.Accuracy.High)],
             });
         }
-        report.AddChart("Accuracy with 95 % intervals", "distinct tokens drawn per problem", "problems solved, %", series, new ChartOptions { LogX = true });
+        report.AddChart(Title, X, Y, series, options);
         report.AddTable("All points", ["search", "size", "accuracy %", "95 % interval", "tokens per problem", "seconds", "unfinished"],
             [.. points.Select(x => (IReadOnlyList<string>)[x.Name, $"{x.Size}", Text(100 * x.Accuracy.Accuracy), $"{Text(100 * x.Accuracy.Low)} to {Text(100 * x.Accuracy.High)}", Text(x.TokensPerProblem), Text(x.Seconds), $"{x.Unfinished}"])],
             "Size is N of votes and best-of-n, B of beam, lookahead and dvts, walks of mcts.");
-        return report;
+        string curve = Path.ChangeExtension(path, ".svg");
+        if (curve != path) report.Save(path);
+        ChartFile.SaveLines(curve, Title, X, Y, series, options);
     }
 
     private static string Text(double value) => value.ToString("0.0", System.Globalization.CultureInfo.InvariantCulture);

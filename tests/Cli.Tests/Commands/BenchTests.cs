@@ -73,6 +73,15 @@ public sealed class BenchTests
     }
 
     [Fact]
+    public void SearchKeepsItsMemoryLimitEachWay()
+    {
+        // One MiB is 64 pages of the smallest model for policy and value model each; 108 paths of two and more pages wait and are computed again.
+        JsonElement json = Json(["bench", "search", "--size", "tiny", "--width", "3", "--problems", "12", "--prompt-tokens", "20", "--step-tokens", "5", "--depth", "3", "--memory", "1", "--json"]);
+        foreach (string name in (string[])["evictions", "per_beam_evictions", "resend_evictions"]) Positive(json, name);
+        CliRun.Of("bench", "search", "--size", "S1", "--memory", "1").Fails(1, "the memory limit holds", "raise the limit");
+    }
+
+    [Fact]
     public void PeopleGetText()
     {
         CliRun run = CliRun.Of("bench", "gemm", "--shapes", "5x7x9", "--steps", "1").Succeeds();

@@ -62,6 +62,7 @@ public sealed class EvalSearchTests(TinyModel model) : IClassFixture<TinyModel>
         Assert.All(points, x => Assert.Equal(3, x.GetProperty("total").GetInt32()));
         Assert.True(points[4].GetProperty("tokens_per_problem").GetDouble() > points[3].GetProperty("tokens_per_problem").GetDouble());
         Assert.Contains("<svg", File.ReadAllText(page), StringComparison.Ordinal);
+        Assert.StartsWith("<svg", File.ReadAllText(Path.ChangeExtension(page, ".svg")), StringComparison.Ordinal);
         Assert.StartsWith("search", CliRun.Of(Args("vote", "--sweep", "1")).Succeeds().Lines[0], StringComparison.Ordinal);
     }
 
@@ -99,6 +100,49 @@ public sealed class EvalSearchTests(TinyModel model) : IClassFixture<TinyModel>
         CliRun.Of("eval", "--model", few, "--value", value, "--data", Problems, "--format", "gsm8k", "--search", "beam", "--memory", "1", "--max-tokens", "7900").Fails(1, "the memory limit holds", "raise the limit");
     }
 
-    private string[] Args(string search, params string[] more) =>
-        ["eval", "--model", model.Policy, "--value", model.Value, "--data", Problems, "--format", "gsm8k", "--search", search, "--max-tokens", "30", .. more];
+    [Fact]
+    public void DamagedModelsCostTheirBranchesAndNotTheRun()
+    {
+        // Weights that are numbers, or they would be refused, but whose products are infinite after some texts.
+        string policy = model.Add("damaged", seed: 1, overflows: true), value = model.Add("damaged-value", seed: 2, isValue: true, overflows: true);
+        CliRun run = CliRun.Of(With(policy, model.Value, 30, "beam", "--step-end", "b", "--temperature", "2", "--json")).Succeeds();
+        using (var result = JsonDocument.Parse(run.Lines[^1]))
+        {
+            Assert.True(result.RootElement.GetProperty("broken").GetInt32() > 0);
+            Assert.Equal(0, result.RootElement.GetProperty("not_finite").GetInt32());
+        }
+        Assert.Contains("samples were cut where the policy's logits were no numbers", CliRun.Of(With(policy, model.Value, 30, "beam", "--step-end", "b", "--temperature", "2")).Succeeds().Output, StringComparison.Ordinal);
+        run = CliRun.Of(With(model.Policy, value, 30, "beam", "--step-end", "b", "--temperature", "2", "--json")).Succeeds();
+        using (var result = JsonDocument.Parse(run.Lines[^1]))
+        {
+            Assert.True(result.RootElement.GetProperty("not_finite").GetInt32() > 0);
+            Assert.Equal(0, result.RootElement.GetProperty("broken").GetInt32());
+        }
+        CliRun.Of("generate", "--model", policy, "--prompt", "a").Fails(1, "the model's logits for token", "hold NaN");
+    }
+
+    [Fact]
+    public void StepsThatNeverEndStopAtTheLimit()
+    {
+        CliRun run = CliRun.Of(With(model.Policy, model.Value, 100_000, "beam", "--step-end", "no text of this kind", "--json")).Succeeds();
+        using var result = JsonDocument.Parse(run.Lines[^1]);
+        // The model takes 256 positions.
+        Assert.InRange(result.RootElement.GetProperty("distinct_tokens").GetInt32(), 1, 3 * 17 * 256);
+    }
+
+    [Fact]
+    public void ModelsThatDoNotBelongTogetherAreNamed()
+    {
+        CliRun.Of(With(model.Policy, model.Add("wide", seed: 1, isValue: true, hidden: 32), 30, "beam")).Fails(1, "hidden_size is 32", "use a model that was trained from this policy");
+        string other = model.Add("foreign", seed: 2, isValue: true);
+        string tokenizer = Path.Combine(other, "tokenizer.json");
+        File.WriteAllText(tokenizer, File.ReadAllText(tokenizer).Replace("\"a\"", "\"ä\"", StringComparison.Ordinal));
+        CliRun.Of(With(model.Policy, other, 30, "beam")).Fails(1, "is 'ä', of the policy in", "it is 'a'");
+        CliRun.Of(With(model.Policy, model.Policy, 30, "beam")).Fails(1, "value_head");
+    }
+
+    private string[] Args(string search, params string[] more) => With(model.Policy, model.Value, 30, [search, .. more]);
+
+    private string[] With(string policy, string value, int tokens, params string[] more) =>
+        ["eval", "--model", policy, "--value", value, "--data", Problems, "--format", "gsm8k", "--max-tokens", $"{tokens}", "--search", .. more];
 }

@@ -110,6 +110,37 @@ public sealed class SearchLimitsTests : IDisposable
     }
 
     [Fact]
+    public void Logits_that_are_no_numbers_cut_their_branch_and_no_other()
+    {
+        // After token 5 the policy gives NaN, after any other token what it gives otherwise.
+        using LanguageModel broken = LanguageModel.Create(TinyModels.Config with { TieWordEmbeddings = false }, 21);
+        foreach (ISearch way in (ISearch[])[new BeamSearch(3), new MonteCarloSearch(6, 3), new BestOfN(8), new VoteSearch(8, new Same()), new DiverseSearch(2, 3), new SampleSearch(isGreedy: true)])
+        {
+            SearchResult[] whole = Run(way, Options, new SearchModels(broken, _value));
+            float[] row = broken.Decoder.EmbeddingTable.Value.Row<float>(5).ToArray();
+            broken.Decoder.EmbeddingTable.Value.Row<float>(5).Fill(float.NaN);
+            SearchResult[] damaged = Run(way, Options, new SearchModels(broken, _value)), alone = [.. Prompts.Select((_, i) => Run(way, Options, new SearchModels(broken, _value), Prompts[..(i + 1)])[i])];
+            row.CopyTo(broken.Decoder.EmbeddingTable.Value.Row<float>(5));
+            int cut = 0;
+            for (int i = 0; i < whole.Length; i++)
+            {
+                Assert.Equal(0, whole[i].Counts.Broken);
+                SearchNode[] nodes = [.. damaged[i].Root.Subtree()];
+                bool promptIsBroken = Prompts[i].Contains(5);
+                // A branch ends right after the token, and what follows another token is as it was.
+                Assert.All(nodes, x => Assert.True(!x.Tokens.Contains(5) || x.Tokens[^1] == 5));
+                Assert.Equal(damaged[i].Finished.Count > 0, damaged[i].Best.IsFinished);
+                Assert.Equal(nodes.Any(x => x.IsCut && (promptIsBroken || x.Solution().Contains(5))), damaged[i].Counts.Broken > 0);
+                if (damaged[i].Counts.Broken == 0) Assert.Equal(whole[i].Best.Solution(), damaged[i].Best.Solution());
+                Assert.Equal(damaged[i].Best.Solution(), alone[i].Best.Solution());
+                Assert.Equal(damaged[i].Counts, alone[i].Counts);
+                cut += damaged[i].Counts.Broken;
+            }
+            Assert.True(cut > 0 || way.Name == "greedy");
+        }
+    }
+
+    [Fact]
     public void A_step_rule_that_never_fires_ends_at_the_limit()
     {
         foreach (SearchResult result in Run(new BeamSearch(2), Options with { StepEnd = StopRule.Never, Sampling = Options.Sampling with { MaxTokens = 100 } }))

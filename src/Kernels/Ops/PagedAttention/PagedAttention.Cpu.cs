@@ -206,17 +206,21 @@ internal static unsafe class PagedAttentionCpu
         /// <summary>Scores become weights relative to the running maximum; what was summed before is brought to the new one.</summary>
         private readonly void Soften<V>(float* scores, int count, float* y, ref float max, ref float sum) where V : unmanaged, IVector<V>
         {
-            float now = max;
-            for (int j = 0; j < count; j++) now = MathF.Max(now, scores[j]);
+            // Slots past the end hold leftovers of an earlier owner of the page: they must not reach the maximum nor exp.
+            for (int j = count; j < B; j++) scores[j] = float.NegativeInfinity;
+            V largest = V.Load(scores);
+            for (int j = V.Count; j < B; j += V.Count) largest = V.Max(largest, V.Load(scores + j));
+            float now = MathF.Max(max, V.MaxLane(largest));
             if (now != max)
             {
                 float correction = MathF.Exp(max - now);
                 sum *= correction;
-                for (int c = 0; c < Shape.HeadDimension; c++) y[c] *= correction;
+                V factor = V.Broadcast(correction);
+                int c = 0;
+                for (; c + V.Count <= Shape.HeadDimension; c += V.Count) V.Store(V.Load(y + c) * factor, y + c);
+                for (; c < Shape.HeadDimension; c++) y[c] *= correction;
                 max = now;
             }
-            // Slots past the end hold leftovers of an earlier owner of the page: they must not reach exp.
-            for (int j = count; j < B; j++) scores[j] = float.NegativeInfinity;
             V shift = V.Broadcast(max), total = V.Zero;
             for (int j = 0; j < B; j += V.Count)
             {

@@ -19,8 +19,10 @@ public readonly record struct SampleRow(float Temperature, int TopK, float TopP,
 /// </summary>
 public static class Sample
 {
-    /// <summary>The id of a row that cannot be sampled from.</summary>
-    internal const int Unusable = -1;
+    /// <summary>Stands for the id of a row that cannot be sampled from.</summary>
+    public const int Unusable = -1;
+
+    private const string Op = "Sample.Next";
 
     /// <summary>Chooses one id per row.</summary>
     /// <param name="logits">[n, V], float32. −∞ means never.</param>
@@ -41,7 +43,27 @@ public static class Sample
     /// <exception cref="ShapeException">Lengths or element types do not fit together, or a row number lies outside.</exception>
     public static void Next(Tensor logits, ReadOnlySpan<SampleRow> rows, Span<int> ids, Span<float> logProbs, ReadOnlySpan<int> sources)
     {
-        const string Op = "Sample.Next";
+        NextOrUnusable(logits, rows, ids, logProbs, sources);
+        // Reported here and not by the worker that met it, so that the first bad row is named whatever ran first.
+        int bad = ids.IndexOf(Unusable);
+        if (bad >= 0)
+            throw new BellmanException($"{Op}: row {bad} holds NaN or +∞ or nothing but −∞; the model's weights or input are damaged.");
+    }
+
+    /// <summary>
+    /// The same for a caller that goes on without the rows whose logits hold NaN or +∞ or are all −∞: their id is <see cref="Unusable"/>, their log-prob
+    /// undefined.
+    /// </summary>
+    /// <param name="logits">[m, V], float32.</param>
+    /// <param name="rows">n settings.</param>
+    /// <param name="ids">n, overwritten.</param>
+    /// <param name="logProbs">n, overwritten.</param>
+    /// <param name="sources">n row numbers; empty for row i to setting i.</param>
+    /// <exception cref="ShapeException">Lengths or element types do not fit together, or a row number lies outside.</exception>
+    /// <exception cref="DeviceException">No kernel for the device.</exception>
+    /// <exception cref="BellmanException">A setting is out of range.</exception>
+    public static void NextOrUnusable(Tensor logits, ReadOnlySpan<SampleRow> rows, Span<int> ids, Span<float> logProbs, ReadOnlySpan<int> sources)
+    {
         Device device = Contract.DeviceOf(logits, Op, "logits");
         Contract.Is(logits, device, Op, "logits", logits.Rows, logits.Columns);
         int count = sources.IsEmpty ? logits.Rows : sources.Length;
@@ -63,9 +85,5 @@ public static class Sample
             case KernelDevice kernels: SampleCuda.Next(kernels, logits, rows, ids, logProbs, sources); break;
             default: throw Contract.NoKernel(Op, device);
         }
-        // Reported here and not by the worker that met it, so that the first bad row is named whatever ran first.
-        int bad = ids.IndexOf(Unusable);
-        if (bad >= 0)
-            throw new BellmanException($"{Op}: row {bad} holds NaN or +∞ or nothing but −∞; the model's weights or input are damaged.");
     }
 }

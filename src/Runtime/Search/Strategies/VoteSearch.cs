@@ -69,7 +69,7 @@ public sealed class VoteSearch(int samples, IAnswerReader answers, bool isWeight
     {
         var count = new List<(string Answer, SearchNode First, double Votes)>();
         foreach (SearchNode node in ends)
-            Add(count, node, !isWeighted ? 1 : float.IsNaN(node.Value) ? 0 : areLogRatios ? Math.Exp(node.Value) : Math.Max(0, node.Value), read);
+            Add(count, node, !isWeighted ? 1 : !float.IsFinite(node.Value) ? 0 : areLogRatios ? Math.Exp(node.Value) : Math.Max(0, node.Value), read);
         return count;
     }
 
