@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Bellman.Kernels;
+using Bellman.Perf.Compare;
 using Bellman.Perf.Ops;
 
 namespace Bellman.Perf;
@@ -11,6 +12,8 @@ internal static class Program
     {
         var root = new RootCommand("measures Bellman on this machine's processor");
         root.Add(OpsCommand.Create());
+        root.Add(CompareCommand.Create());
+        root.Add(CompareCommand.CreatePeaks());
         try
         {
             return root.Parse(args).Invoke(new InvocationConfiguration { EnableDefaultExceptionHandler = false });
