@@ -11,6 +11,9 @@ public enum DType
 
     /// <summary>32-bit signed integer: token ids, positions, row numbers.</summary>
     I32,
+
+    /// <summary>IEEE 754 double precision: losses, norms and what else is summed and left in the device's memory.</summary>
+    F64,
 }
 
 /// <summary>Sizes of the element types.</summary>
@@ -21,6 +24,7 @@ public static class DTypes
     {
         DType.F32 or DType.I32 => 4,
         DType.BF16 => 2,
+        DType.F64 => 8,
         _ => throw new ArgumentOutOfRangeException(nameof(type)),
     };
 
@@ -29,5 +33,6 @@ public static class DTypes
         typeof(T) == typeof(float) ? DType.F32
         : typeof(T) == typeof(int) ? DType.I32
         : typeof(T) == typeof(BFloat16) ? DType.BF16
-        : throw new ShapeException($"Tensor: no element type stores {typeof(T).Name}; use float, int or BFloat16.");
+        : typeof(T) == typeof(double) ? DType.F64
+        : throw new ShapeException($"Tensor: no element type stores {typeof(T).Name}; use float, int, BFloat16 or double.");
 }

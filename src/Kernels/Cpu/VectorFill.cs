@@ -9,6 +9,7 @@ internal static unsafe class VectorFill
         {
             DType.F32 => tensor.Pointer<float>(),
             DType.I32 => tensor.Pointer<int>(),
+            DType.F64 => tensor.Pointer<double>(),
             _ => tensor.Pointer<BFloat16>(),
         };
         System.Runtime.InteropServices.NativeMemory.Clear(start, (nuint)tensor.Bytes);

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Bellman.Kernels.Cuda.Ptx;
 using Bellman.Kernels.Cuda.Staging;
 
@@ -44,8 +45,6 @@ internal readonly struct KernelArgument
 /// <summary>A device that runs staged kernels: a card, or the simulator in tests. Ops stage and launch without knowing which.</summary>
 internal abstract class KernelDevice : Device
 {
-    private const int MostTables = 64;
-    private readonly Dictionary<int, (long[] Content, Tensor Table)> _tables = [];
     private readonly Dictionary<string, Tensor> _scratch = [];
 
     private protected KernelDevice() { }
@@ -58,29 +57,9 @@ internal abstract class KernelDevice : Device
     /// <summary>Starts a kernel; launches run in the order in which they are given. An empty grid does nothing.</summary>
     public abstract void Launch(Kernel kernel, Grid grid, ReadOnlySpan<KernelArgument> arguments);
 
-    /// <summary>
-    /// A table of numbers (addresses, lengths) in device memory. A table that was asked for before is not copied again: the
-    /// same tensors are updated step after step.
-    /// </summary>
-    public Tensor Table(ReadOnlySpan<long> content)
-    {
-        var hash = new HashCode();
-        hash.AddBytes(System.Runtime.InteropServices.MemoryMarshal.AsBytes(content));
-        int key = hash.ToHashCode();
-        if (_tables.TryGetValue(key, out (long[] Content, Tensor Table) known))
-        {
-            if (content.SequenceEqual(known.Content)) return known.Table;
-            known.Table.Free();
-        }
-        else if (_tables.Count == MostTables)
-        {
-            foreach ((_, Tensor old) in _tables.Values) old.Free();
-            _tables.Clear();
-        }
-        Tensor table = Create(System.Runtime.InteropServices.MemoryMarshal.Cast<long, int>(content), 1, 2 * content.Length);
-        _tables[key] = (content.ToArray(), table);
-        return table;
-    }
+    /// <summary>A table of numbers (addresses, lengths) in device memory with one row an entry, for the caller to free; empty for no entries.</summary>
+    public Tensor Table(List<long> content, int entryWords) => content.Count == 0 ? default
+        : Create(MemoryMarshal.Cast<long, int>(CollectionsMarshal.AsSpan(content)), content.Count / entryWords, 2 * entryWords);
 
     /// <summary>Memory for one launch after another, at least this large, kept under a name. What it holds is undefined.</summary>
     public Tensor Scratch(string name, long bytes)
@@ -100,12 +79,5 @@ internal abstract class KernelDevice : Device
             _scratch[name] = scratch = Create(type, length, 1);
         }
         return scratch.Slice(0, length).Reshape(rows, columns);
-    }
-
-    /// <summary>The first doubles of a scratch tensor; waits for the device.</summary>
-    public static double[] ReadDoubles(Tensor scratch, int count)
-    {
-        int[] words = scratch.Reshape((int)scratch.Length, 1).Slice(0, 2 * count).ToArray<int>();
-        return System.Runtime.InteropServices.MemoryMarshal.Cast<int, double>(words).ToArray();
     }
 }

@@ -82,7 +82,10 @@ internal sealed partial class KernelBuilder
     /// <summary>A pointer to 32-bit integers.</summary>
     public Pointer<S32> ArgumentIntegers(string name) => new(Argument<S64>(name, Forms.ParameterB64, DType.I32));
 
-    /// <summary>A pointer whose elements the tensor's element type does not tell (tables of addresses, doubles).</summary>
+    /// <summary>A pointer to doubles.</summary>
+    public Pointer<F64> ArgumentDoubles(string name) => new(Argument<S64>(name, Forms.ParameterB64, DType.F64));
+
+    /// <summary>A pointer whose elements the tensor's element type does not tell (tables of addresses, scratch).</summary>
     public Pointer<T> ArgumentTable<T>(string name) where T : struct, IStaged<T> => new(Argument<S64>(name, Forms.ParameterB64, null));
 
     /// <summary>A register that can be set again.</summary>

@@ -5,8 +5,9 @@ namespace Bellman.Kernels.Ops.AdamW;
 /// <summary><see cref="AdamW"/> on the worker team: one run over the chunks of all tensors.</summary>
 internal static unsafe class AdamWCpu
 {
-    public static void Step(ReadOnlySpan<AdamWTensor> tensors, in AdamWSettings settings, int step, float gradientScale)
+    public static void Step(ReadOnlySpan<AdamWTensor> tensors, ReadOnlySpan<double> settings, double norm)
     {
+        if (!double.IsFinite(norm)) return;
         using var table = new ChunkTable(tensors.Length);
         for (int i = 0; i < tensors.Length; i++)
         {
@@ -17,26 +18,26 @@ internal static unsafe class AdamWCpu
         }
         switch (VectorWidth.Bits)
         {
-            case 512: Run<Vector512Lanes>(table, settings, step, gradientScale); break;
-            case 256: Run<Vector256Lanes>(table, settings, step, gradientScale); break;
-            default: Run<Vector128Lanes>(table, settings, step, gradientScale); break;
+            case 512: Run<Vector512Lanes>(table, settings, norm); break;
+            case 256: Run<Vector256Lanes>(table, settings, norm); break;
+            default: Run<Vector128Lanes>(table, settings, norm); break;
         }
         ChunkTable.KeepAlive(tensors);
     }
 
-    private static void Run<V>(ChunkTable table, in AdamWSettings s, int step, float gradientScale) where V : struct, IVector<V>
+    private static void Run<V>(ChunkTable table, ReadOnlySpan<double> s, double norm) where V : struct, IVector<V>
     {
         var work = new StepWork<V>
         {
             Table = table,
-            GradientScale = gradientScale,
-            Shrink = (float)(1 - s.LearningRate * s.WeightDecay),
-            Mix1 = (float)(1 - s.Beta1),
-            Beta2 = (float)s.Beta2,
-            Mix2 = (float)(1 - s.Beta2),
-            StepSize = (float)(-s.LearningRate / (1 - Math.Pow(s.Beta1, step))),
-            Root2 = (float)(1 / Math.Sqrt(1 - Math.Pow(s.Beta2, step))),
-            Epsilon = (float)s.Epsilon,
+            GradientScale = GradientNorm.GradientNorm.ClipScale(norm, s[7]),
+            Shrink = (float)s[0],
+            Mix1 = (float)s[1],
+            Beta2 = (float)s[2],
+            Mix2 = (float)s[3],
+            StepSize = (float)s[4],
+            Root2 = (float)s[5],
+            Epsilon = (float)s[6],
         };
         WorkerTeam.Run(ref work, table.Chunks);
     }

@@ -5,14 +5,15 @@ namespace Bellman.Kernels.Ops.AdamW;
 
 /// <summary>
 /// <see cref="AdamW"/> on a card: all tensors in one launch. A table in device memory names for each block the piece of a tensor
-/// that it updates; it is the same step after step, so it is copied once.
+/// that it updates; it is made with the list of tensors. What changes from step to step is read from device memory too.
 /// </summary>
 internal static class AdamWCuda
 {
     private const int Threads = 256, ChunkElements = 8192, EntryWords = 6;
     private static readonly KernelTable<int> Kernels = new(Stage);
 
-    public static void Step(KernelDevice device, ReadOnlySpan<AdamWTensor> tensors, in AdamWSettings s, int step, float gradientScale)
+    /// <summary>Addresses, length and decay of the piece of each block.</summary>
+    public static (Tensor Table, bool IsAligned) MakeTable(KernelDevice device, ReadOnlySpan<AdamWTensor> tensors)
     {
         var entries = new List<long>();
         bool aligned = true;
@@ -27,23 +28,22 @@ internal static class AdamWCuda
                 entries.AddRange([rounded == 0 ? 0 : rounded + bytes / 2, length | (tensor.Decay ? 1L << 32 : 0)]);
             }
         }
-        if (entries.Count == 0) return;
-        Tensor table = device.Table(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(entries));
-        device.Launch(
-            Kernels[aligned ? 4 : 1], new(entries.Count / EntryWords),
-            [
-                table, table, gradientScale, (float)(1 - s.LearningRate * s.WeightDecay), (float)(1 - s.Beta1), (float)s.Beta2, (float)(1 - s.Beta2),
-                (float)(-s.LearningRate / (1 - Math.Pow(s.Beta1, step))), (float)(1 / Math.Sqrt(1 - Math.Pow(s.Beta2, step))), (float)s.Epsilon,
-            ]);
+        return (device.Table(entries, EntryWords), aligned);
     }
+
+    public static void Step(KernelDevice device, AdamWTensors tensors, Tensor settings, Tensor norm) => device.Launch(
+        Kernels[tensors.IsAligned ? 4 : 1], new(tensors.Table.Rows), [tensors.Table, tensors.Table, settings, norm]);
 
     private static Kernel Stage(int width)
     {
         var k = new KernelBuilder($"adamw_w{width}", Threads);
         Pointer<S64> addresses = k.ArgumentTable<S64>("addresses");
         Pointer<S32> numbers = k.ArgumentTable<S32>("numbers");
-        F32 gradientScale = k.ArgumentF32("gradientScale"), shrink = k.ArgumentF32("shrink"), mix1 = k.ArgumentF32("mix1"), beta2 = k.ArgumentF32("beta2");
-        F32 mix2 = k.ArgumentF32("mix2"), stepSize = k.ArgumentF32("stepSize"), root2 = k.ArgumentF32("root2"), epsilon = k.ArgumentF32("epsilon");
+        Pointer<F64> settings = k.ArgumentDoubles("settings");
+        F64 norm = k.ArgumentDoubles("norm")[0], limit = settings[7];
+        F32[] s = [.. Enumerable.Range(0, 7).Select(i => settings[i].ToF32())];
+        (F32 shrink, F32 mix1, F32 beta2, F32 mix2, F32 stepSize, F32 root2, F32 epsilon) = (s[0], s[1], s[2], s[3], s[4], s[5], s[6]);
+        F32 gradientScale = (limit > 0.0).Choose((limit / (norm + 1e-6)).Min(1.0), 1.0).ToF32();
         S32 entry = k.BlockX * EntryWords, length = numbers[entry * 2 + 10];
         F32 factor = numbers[entry * 2 + 11].IsNot(0).Choose(shrink, 1f);
         Floats[] parts = [.. Enumerable.Range(0, 4).Select(i => new Floats(addresses[entry + i], DType.F32))];
@@ -66,11 +66,11 @@ internal static class AdamWCuda
             k.If(round, () => rounded.Store(first, p));
         }
 
-        k.For(k.Thread * width, length, Threads * width, first =>
+        k.If(norm.Abs() <= double.MaxValue, () => k.For(k.Thread * width, length, Threads * width, first =>
         {
             if (width == 1) Update(first, 1);
             else k.If(first + (width - 1) < length, () => Update(first, width), () => k.For(first, length, 1, one => Update(one, 1)));
-        });
+        }));
         return k.Build();
     }
 }

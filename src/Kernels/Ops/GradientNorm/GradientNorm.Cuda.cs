@@ -9,10 +9,11 @@ namespace Bellman.Kernels.Ops.GradientNorm;
 /// </summary>
 internal static class GradientNormCuda
 {
-    private const int Threads = 256, ChunkElements = 65536;
+    private const int Threads = 256, ChunkElements = 65536, EntryWords = 2;
     private static readonly KernelTable<int> Sums = new(StageSums), Totals = new(StageTotal);
 
-    public static double Norm(KernelDevice device, ReadOnlySpan<Tensor> gradients)
+    /// <summary>Address and length of the piece of each block.</summary>
+    public static (Tensor Table, bool IsAligned) MakeTable(KernelDevice device, ReadOnlySpan<Tensor> gradients)
     {
         var entries = new List<long>();
         bool aligned = true;
@@ -22,13 +23,15 @@ internal static class GradientNormCuda
             for (long start = 0; start < gradient.Length; start += ChunkElements)
                 entries.AddRange([gradient.Address + start * sizeof(float), Math.Min(ChunkElements, gradient.Length - start)]);
         }
-        if (entries.Count == 0) return 0;
-        int chunks = entries.Count / 2;
-        Tensor table = device.Table(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(entries));
-        Tensor sums = device.Scratch("GradientNorm sums", (chunks + 1L) * sizeof(double));
-        device.Launch(Sums[aligned ? 4 : 1], new(chunks), [table, table, sums]);
-        device.Launch(Totals[0], new(1), [sums, chunks]);
-        return Math.Sqrt(KernelDevice.ReadDoubles(sums, 1)[0]);
+        return (device.Table(entries, EntryWords), aligned);
+    }
+
+    public static void Norm(KernelDevice device, GradientTensors gradients, Tensor norm)
+    {
+        Tensor table = gradients.Table;
+        Tensor sums = device.Scratch("GradientNorm sums", (table.Rows + 1L) * sizeof(double));
+        device.Launch(Sums[gradients.IsAligned ? 4 : 1], new(table.Rows), [table, table, sums]);
+        device.Launch(Totals[0], new(1), [sums, norm, table.Rows]);
     }
 
     private static Kernel StageSums(int width)
@@ -55,20 +58,20 @@ internal static class GradientNormCuda
             else k.If(first + (width - 1) < length, () => Add(first, width), () => k.For(first, length, 1, one => Add(one, 1)));
         });
         F64 total = k.BlockSum(sum.Value, scratch);
-        k.If(k.Thread.Is(0), () => sums[k.BlockX + 1] = total);
+        k.If(k.Thread.Is(0), () => sums[k.BlockX] = total);
         return k.Build();
     }
 
     private static Kernel StageTotal(int unused)
     {
         var k = new KernelBuilder("square_sums_total", Threads);
-        Pointer<F64> sums = k.ArgumentTable<F64>("sums");
+        Pointer<F64> sums = k.ArgumentTable<F64>("sums"), norm = k.ArgumentDoubles("norm");
         S32 count = k.ArgumentS32("count");
         Shared<F64> scratch = k.Shared<F64>(Threads);
         Variable<F64> sum = k.Variable<F64>(0.0);
-        k.For(k.Thread, count, Threads, i => sum.Value = sum.Value + sums[i + 1]);
+        k.For(k.Thread, count, Threads, i => sum.Value = sum.Value + sums[i]);
         F64 total = k.BlockSum(sum.Value, scratch);
-        k.If(k.Thread.Is(0), () => sums[0] = total);
+        k.If(k.Thread.Is(0), () => norm[0] = total.Sqrt());
         return k.Build();
     }
 }

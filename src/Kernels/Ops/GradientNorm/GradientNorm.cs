@@ -6,26 +6,26 @@ namespace Bellman.Kernels.Ops.GradientNorm;
 /// <summary>The L2 norm over all gradients together, as clipping by global norm needs it (Pascanu et al., arXiv 1211.5063).</summary>
 public static class GradientNorm
 {
-    /// <summary>√(Σ g²) over every element of every tensor. NaN or infinity anywhere shows in the result.</summary>
-    /// <param name="gradients">Float32 tensors of any shapes on one device; none gives 0.</param>
-    /// <exception cref="ShapeException">A tensor is not float32.</exception>
+    /// <summary>√(Σ g²) over every element of every tensor, left in the device's memory. NaN or infinity anywhere shows in the result.</summary>
+    /// <param name="gradients">The tensors; none gives 0.</param>
+    /// <param name="norm">F64 [1, 1], overwritten.</param>
+    /// <exception cref="ShapeException">The norm has another type or shape.</exception>
     /// <exception cref="DeviceException">Tensors on different devices, or no kernel for theirs.</exception>
-    public static double Norm(ReadOnlySpan<Tensor> gradients)
+    public static void Norm(GradientTensors gradients, Tensor norm)
     {
         const string Op = "GradientNorm.Norm";
-        if (gradients.IsEmpty) return 0;
-        Device device = Contract.DeviceOf(gradients[0], Op, "gradient 0");
-        foreach (ref readonly Tensor gradient in gradients) Contract.Is(gradient, device, Op, "a gradient", gradient.Rows, gradient.Columns);
-        return device switch
+        Device device = Contract.DeviceOf(norm, Op, "norm");
+        Contract.Is(norm, gradients.Device ?? device, Op, "norm", DType.F64, 1, 1);
+        switch (device)
         {
-            CpuDevice => GradientNormCpu.Norm(gradients),
-            KernelDevice kernels => GradientNormCuda.Norm(kernels, gradients),
-            _ => throw Contract.NoKernel(Op, device),
-        };
+            case CpuDevice: norm.AsSpan<double>()[0] = GradientNormCpu.Norm(gradients.Items); break;
+            case KernelDevice kernels: GradientNormCuda.Norm(kernels, gradients, norm); break;
+            default: throw Contract.NoKernel(Op, device);
+        }
     }
 
     /// <summary>The factor that brings gradients of this norm to at most <paramref name="maximum"/>: min(1, maximum / (norm + 1e-6)), as torch has it.</summary>
-    /// <param name="norm">From <see cref="Norm"/>, finite.</param>
+    /// <param name="norm">From <see cref="Norm(GradientTensors, Tensor)"/>, finite.</param>
     /// <param name="maximum">The largest norm allowed; 0 or less means no clipping.</param>
     public static float ClipScale(double norm, double maximum) => maximum <= 0 ? 1f : (float)Math.Min(1.0, maximum / (norm + 1e-6));
 }

@@ -3,35 +3,33 @@ using Bellman.Kernels.Cuda.Staging;
 
 namespace Bellman.Kernels.Ops.KlPenalty;
 
-/// <summary><see cref="KlPenalty"/> on a card, one block a sequence and sums in double; the host waits once, for the result.</summary>
+/// <summary><see cref="KlPenalty"/> on a card, one block a sequence and sums in double. A batch that the CPU refuses gives NaN.</summary>
 internal static class KlPenaltyCuda
 {
     private const int Threads = 256;
     private static readonly KernelTable<(bool Sampled, bool Gradient)> Means = new(x => StageMean(x.Sampled, x.Gradient));
     private static readonly KernelTable<int> Totals = new(_ => StageTotals());
 
-    public static double Mean(string op, KernelDevice device, Tensor kl, Tensor actionMask, Tensor sequenceStarts, double coefficient, int totalSequences, Tensor dKl)
+    public static void Mean(
+        KernelDevice device, Tensor kl, Tensor actionMask, Tensor sequenceStarts, double coefficient, int totalSequences, Tensor mean, Tensor dKl)
     {
         dKl.Clear();
-        return Run(op, device, kl, default, actionMask, sequenceStarts, coefficient, totalSequences, dKl);
+        Run(device, kl, default, actionMask, sequenceStarts, coefficient, totalSequences, mean, dKl);
     }
 
-    public static double Sampled(
-        string op, KernelDevice device, Tensor logProbs, Tensor referenceLogProbs, Tensor actionMask, Tensor sequenceStarts, double coefficient, int totalSequences,
-        Tensor dLogProbs) => Run(op, device, logProbs, referenceLogProbs, actionMask, sequenceStarts, coefficient, totalSequences, dLogProbs);
+    public static void Sampled(
+        KernelDevice device, Tensor logProbs, Tensor referenceLogProbs, Tensor actionMask, Tensor sequenceStarts, double coefficient, int totalSequences, Tensor mean,
+        Tensor dLogProbs) => Run(device, logProbs, referenceLogProbs, actionMask, sequenceStarts, coefficient, totalSequences, mean, dLogProbs);
 
-    private static double Run(
-        string op, KernelDevice device, Tensor first, Tensor reference, Tensor actions, Tensor starts, double coefficient, int totalSequences, Tensor gradient)
+    private static void Run(
+        KernelDevice device, Tensor first, Tensor reference, Tensor actions, Tensor starts, double coefficient, int totalSequences, Tensor mean, Tensor gradient)
     {
         int sequences = starts.Rows - 1;
         Tensor partials = device.Scratch("KlPenalty partials", 2 * sizeof(double) * (sequences + 1L));
         device.Launch(
             Means[(!reference.IsEmpty, !gradient.IsEmpty)], new(sequences),
             [first, reference, actions, starts, gradient, partials, first.Rows, 1.0 / (totalSequences > 0 ? totalSequences : sequences), coefficient]);
-        device.Launch(Totals[0], new(1), [partials, sequences]);
-        double[] totals = KernelDevice.ReadDoubles(partials, 2);
-        if (!(totals[1] >= 1)) throw new BellmanException($"{op}: a sequence has no action, or sequence starts do not ascend; drop sequences without a response.");
-        return totals[0];
+        device.Launch(Totals[0], new(1), [partials, mean, sequences]);
     }
 
     private static Kernel StageMean(bool sampled, bool gradient)
@@ -44,7 +42,7 @@ internal static class KlPenaltyCuda
         S32 tokens = k.ArgumentS32("tokens"), sequence = k.BlockX, start = starts[sequence], end = starts[sequence + 1];
         F64 perSequence = k.ArgumentF64("perSequence"), coefficient = k.ArgumentF64("coefficient");
         Shared<F64> counts = k.Shared<F64>(Threads), sums = k.Shared<F64>(Threads);
-        // A sequence outside the batch counts as one without actions, which the host refuses.
+        // A sequence outside the batch counts as one without actions.
         S32 last = ((start >= 0) & (end <= tokens)).Choose(end - 1, start);
 
         void ForActions(Action<S32> body) => k.For(start + k.Thread, last, Threads, t => k.If(actions[t].IsNot(0f), () => body(t)));
@@ -66,8 +64,8 @@ internal static class KlPenaltyCuda
         F64 total = k.BlockSum(sum.Value, sums);
         k.If(k.Thread.Is(0), () =>
         {
-            partials[sequence * 2 + 2] = total * weight;
-            partials[sequence * 2 + 3] = count;
+            partials[sequence * 2] = total * weight;
+            partials[sequence * 2 + 1] = count;
         });
         return k.Build();
     }
@@ -87,18 +85,17 @@ internal static class KlPenaltyCuda
     private static Kernel StageTotals()
     {
         var k = new KernelBuilder("kl_penalty_totals", 32);
-        Pointer<F64> partials = k.ArgumentTable<F64>("partials");
+        Pointer<F64> partials = k.ArgumentTable<F64>("partials"), mean = k.ArgumentDoubles("mean");
         S32 sequences = k.ArgumentS32("sequences");
         k.If(k.Thread.Is(0), () =>
         {
             Variable<F64> total = k.Variable<F64>(0.0), fewest = k.Variable<F64>(double.PositiveInfinity);
             k.For(sequences, s =>
             {
-                total.Value += partials[s * 2 + 2];
-                fewest.Value = fewest.Value.Min(partials[s * 2 + 3]);
+                total.Value += partials[s * 2];
+                fewest.Value = fewest.Value.Min(partials[s * 2 + 1]);
             });
-            partials[0] = total;
-            partials[1] = fewest;
+            mean[0] = (fewest.Value >= 1.0).Choose(total.Value, double.NaN);
         });
         return k.Build();
     }

@@ -3,7 +3,7 @@ namespace Bellman.Kernels.Ops.Preference;
 /// <summary><see cref="Preference"/> on the calling thread, in double: a few operations a sequence.</summary>
 internal static class PreferenceCpu
 {
-    public static PairLossResult PairLoss(Tensor logRatios, in PairLossOptions options, Tensor dLogRatios)
+    public static void PairLoss(Tensor logRatios, in PairLossOptions options, Span<double> result, Tensor dLogRatios)
     {
         ReadOnlySpan<float> r = logRatios.AsSpan<float>();
         Span<float> d = dLogRatios.AsSpan<float>();
@@ -31,11 +31,10 @@ internal static class PreferenceCpu
             rejected += r[i + 1];
             if (x > 0) right++;
         }
-        double mean = 1.0 / Math.Max(1, pairs);
-        return new PairLossResult { Loss = loss, ChosenReward = beta * chosen * mean, RejectedReward = beta * rejected * mean, Accuracy = right * mean, Pairs = pairs };
+        ((ReadOnlySpan<double>)[loss, beta * chosen, beta * rejected, right, pairs]).CopyTo(result);
     }
 
-    public static KtoLossResult KtoLoss(Tensor logRatios, Tensor desirable, in KtoLossOptions options, Tensor dLogRatios)
+    public static void KtoLoss(Tensor logRatios, Tensor desirable, in KtoLossOptions options, Span<double> result, Tensor dLogRatios)
     {
         ReadOnlySpan<float> r = logRatios.AsSpan<float>(), side = desirable.AsSpan<float>();
         Span<float> d = dLogRatios.AsSpan<float>();
@@ -69,11 +68,7 @@ internal static class PreferenceCpu
             double toBad = forGood > 0 ? throughGood / bad : 0, toGood = forBad > 0 ? throughBad / good : 0;
             for (int s = 0; s < r.Length; s++) d[s] += (float)(side[s] != 0 ? toGood : toBad);
         }
-        return new KtoLossResult
-        {
-            Loss = loss, DesirableBaseline = forGood, UndesirableBaseline = forBad, DesirableRewards = beta * sumGood, UndesirableRewards = beta * sumBad,
-            Desirable = good, Undesirable = bad,
-        };
+        ((ReadOnlySpan<double>)[loss, forGood, forBad, beta * sumGood, beta * sumBad, good, bad]).CopyTo(result);
     }
 
     private static double Sigmoid(double x)

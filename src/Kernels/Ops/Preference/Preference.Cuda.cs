@@ -3,47 +3,37 @@ using Bellman.Kernels.Cuda.Staging;
 
 namespace Bellman.Kernels.Ops.Preference;
 
-/// <summary><see cref="Preference"/> on a card: one block, for there is one number a sequence; the host waits once, for the result.</summary>
+/// <summary><see cref="Preference"/> on a card: one block, for there is one number a sequence.</summary>
 internal static class PreferenceCuda
 {
-    private const int Threads = 256, Results = 6;
+    private const int Threads = 256;
     private static readonly KernelTable<int> Pairs = new(x => StagePairs((PairLossForm)x));
     private static readonly KernelTable<int> Ktos = new(x => StageKto((KtoBaselineForm)x));
 
-    public static PairLossResult PairLoss(KernelDevice device, Tensor logRatios, in PairLossOptions options, Tensor dLogRatios)
+    public static void PairLoss(KernelDevice device, Tensor logRatios, in PairLossOptions options, Tensor result, Tensor dLogRatios)
     {
         int pairs = logRatios.Rows / 2;
-        double perPair = 1.0 / (options.TotalPairs > 0 ? options.TotalPairs : Math.Max(1, pairs)), mean = options.Beta / Math.Max(1, pairs);
-        Tensor results = device.Scratch("Preference results", Results * sizeof(double));
-        device.Launch(Pairs[(int)options.Form], new(1), [logRatios, dLogRatios, results, pairs, perPair, options.Beta, options.LabelSmoothing]);
-        double[] r = KernelDevice.ReadDoubles(results, 4);
-        return new PairLossResult { Loss = r[0], ChosenReward = mean * r[1], RejectedReward = mean * r[2], Accuracy = r[3] / Math.Max(1, pairs), Pairs = pairs };
+        double perPair = 1.0 / (options.TotalPairs > 0 ? options.TotalPairs : Math.Max(1, pairs));
+        device.Launch(Pairs[(int)options.Form], new(1), [logRatios, dLogRatios, result, pairs, perPair, options.Beta, options.LabelSmoothing]);
     }
 
-    public static KtoLossResult KtoLoss(KernelDevice device, Tensor logRatios, Tensor desirable, in KtoLossOptions options, Tensor dLogRatios)
+    public static void KtoLoss(KernelDevice device, Tensor logRatios, Tensor desirable, in KtoLossOptions options, Tensor result, Tensor dLogRatios)
     {
         int rows = logRatios.Rows;
         double perSequence = 1.0 / (options.TotalSequences > 0 ? options.TotalSequences : Math.Max(1, rows));
-        Tensor results = device.Scratch("Preference results", Results * sizeof(double));
         device.Launch(
             Ktos[(int)options.Form], new(1),
             [
-                logRatios, desirable, dLogRatios, results, rows, options.Beta, perSequence * options.DesirableWeight, perSequence * options.UndesirableWeight,
+                logRatios, desirable, dLogRatios, result, rows, options.Beta, perSequence * options.DesirableWeight, perSequence * options.UndesirableWeight,
                 options.MismatchedLogRatio,
             ]);
-        double[] r = KernelDevice.ReadDoubles(results, Results);
-        return new KtoLossResult
-        {
-            Loss = r[0], DesirableBaseline = r[1], UndesirableBaseline = r[2], DesirableRewards = options.Beta * r[3], UndesirableRewards = options.Beta * r[4],
-            Desirable = (int)r[5], Undesirable = rows - (int)r[5],
-        };
     }
 
     private static Kernel StagePairs(PairLossForm form)
     {
         var k = new KernelBuilder($"preference_pairs_{form.ToString().ToLowerInvariant()}", Threads);
         Floats ratios = k.ArgumentFloats("logRatios", DType.F32), gradient = k.ArgumentFloats("dLogRatios", DType.F32);
-        Pointer<F64> results = k.ArgumentTable<F64>("results");
+        Pointer<F64> results = k.ArgumentDoubles("result");
         S32 pairs = k.ArgumentS32("pairs");
         F64 weight = k.ArgumentF64("perPair"), beta = k.ArgumentF64("beta"), smoothing = k.ArgumentF64("smoothing");
         Variable<F64>[] sums = k.Variables<F64>(4, 0.0);
@@ -70,7 +60,7 @@ internal static class PreferenceCuda
             k.If(x > 0.0, () => sums[3].Value += 1.0);
         });
         F64[] totals = [.. sums.Select(x => k.BlockSum(x.Value, k.Shared<F64>(Threads)))];
-        Write(k, results, totals);
+        Write(k, results, [totals[0], beta * totals[1], beta * totals[2], totals[3], pairs.ToF64()]);
         return k.Build();
     }
 
@@ -78,7 +68,7 @@ internal static class PreferenceCuda
     {
         var k = new KernelBuilder($"preference_kto_{form.ToString().ToLowerInvariant()}", Threads);
         Floats ratios = k.ArgumentFloats("logRatios", DType.F32), desirable = k.ArgumentFloats("desirable", DType.F32), gradient = k.ArgumentFloats("dLogRatios", DType.F32);
-        Pointer<F64> results = k.ArgumentTable<F64>("results");
+        Pointer<F64> results = k.ArgumentDoubles("result");
         S32 rows = k.ArgumentS32("rows");
         F64 beta = k.ArgumentF64("beta"), goodWeight = k.ArgumentF64("desirableWeight"), badWeight = k.ArgumentF64("undesirableWeight"), mismatched = k.ArgumentF64("mismatched");
         void ForRows(Action<S32, Pred> body) => k.For(k.Thread, rows, Threads, s => body(s, desirable[s].IsNot(0f)));
@@ -116,7 +106,7 @@ internal static class PreferenceCuda
             // Each thread adds to what it wrote itself.
             ForRows((s, isGood) => gradient[s] = gradient[s] + isGood.Choose(toGood, toBad).ToF32());
         }
-        Write(k, results, [loss, forGood, forBad, sumGood, sumBad, good]);
+        Write(k, results, [loss, forGood, forBad, beta * sumGood, beta * sumBad, good, bad]);
         return k.Build();
     }
 

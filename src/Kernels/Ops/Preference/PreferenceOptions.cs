@@ -29,6 +29,9 @@ public readonly record struct PairLossOptions
 /// <summary>A pair loss and what a trainer logs beside it. All but the loss describe this call's pairs.</summary>
 public readonly record struct PairLossResult
 {
+    /// <summary>Columns of the tensor that <see cref="Preference.PairLoss"/> leaves its result in: the properties below, sums instead of means.</summary>
+    public const int Numbers = 5;
+
     /// <summary>The loss; with a larger update, this call's share of it.</summary>
     public double Loss { get; init; }
 
@@ -43,6 +46,15 @@ public readonly record struct PairLossResult
 
     /// <summary>Number of pairs.</summary>
     public int Pairs { get; init; }
+
+    /// <summary>Reads what the loss left in its result tensor; waits for the device.</summary>
+    public static PairLossResult Read(Tensor result)
+    {
+        Span<double> r = stackalloc double[Numbers];
+        result.Device.Download(result, r);
+        double pairs = Math.Max(1, r[4]);
+        return new() { Loss = r[0], ChosenReward = r[1] / pairs, RejectedReward = r[2] / pairs, Accuracy = r[3] / pairs, Pairs = (int)r[4] };
+    }
 }
 
 /// <summary>Where <see cref="Preference.KtoLoss"/> takes its baseline from.</summary>
@@ -83,6 +95,9 @@ public readonly record struct KtoLossOptions
 /// <summary>A KTO loss and what a trainer logs beside it. All but the loss describe this call's responses.</summary>
 public readonly record struct KtoLossResult
 {
+    /// <summary>Columns of the tensor that <see cref="Preference.KtoLoss"/> leaves its result in: the properties below.</summary>
+    public const int Numbers = 7;
+
     /// <summary>The loss; with a larger update, this call's share of it.</summary>
     public double Loss { get; init; }
 
@@ -103,4 +118,16 @@ public readonly record struct KtoLossResult
 
     /// <summary>Number of undesirable responses.</summary>
     public int Undesirable { get; init; }
+
+    /// <summary>Reads what the loss left in its result tensor; waits for the device.</summary>
+    public static KtoLossResult Read(Tensor result)
+    {
+        Span<double> r = stackalloc double[Numbers];
+        result.Device.Download(result, r);
+        return new()
+        {
+            Loss = r[0], DesirableBaseline = r[1], UndesirableBaseline = r[2], DesirableRewards = r[3], UndesirableRewards = r[4],
+            Desirable = (int)r[5], Undesirable = (int)r[6],
+        };
+    }
 }

@@ -13,48 +13,37 @@ internal static unsafe class SampleCpu
     // How many of the most probable tokens top-p looks at first; eight times as many where they do not hold the share.
     private const int FirstSelection = 64;
 
-    public static void Next(Tensor logits, ReadOnlySpan<SampleRow> rows, Span<int> ids, Span<float> logProbs, ReadOnlySpan<int> sources)
+    public static void Next(Tensor logits, Tensor rows, Tensor ids, Tensor logProbs)
     {
-        fixed (int* source = sources)
-        fixed (SampleRow* settings = rows)
-        fixed (int* id = ids)
-        fixed (float* logProb = logProbs)
+        switch (VectorWidth.Bits)
         {
-            switch (VectorWidth.Bits)
-            {
-                case 512: Run<Vector512Lanes>(logits, settings, id, logProb, source, ids.Length); break;
-                case 256: Run<Vector256Lanes>(logits, settings, id, logProb, source, ids.Length); break;
-                default: Run<Vector128Lanes>(logits, settings, id, logProb, source, ids.Length); break;
-            }
+            case 512: Run<Vector512Lanes>(logits, rows, ids, logProbs); break;
+            case 256: Run<Vector256Lanes>(logits, rows, ids, logProbs); break;
+            default: Run<Vector128Lanes>(logits, rows, ids, logProbs); break;
         }
     }
 
-    private static void Run<V>(Tensor logits, SampleRow* rows, int* ids, float* logProbs, int* sources, int count) where V : struct, IVector<V>
+    private static void Run<V>(Tensor logits, Tensor rows, Tensor ids, Tensor logProbs) where V : struct, IVector<V>
     {
-        var work = new SampleWork<V> { Logits = logits, Rows = rows, Ids = ids, LogProbs = logProbs, Sources = sources };
-        WorkerTeam.Run(ref work, count);
+        var work = new SampleWork<V> { Logits = logits, Rows = rows, Ids = ids.Pointer<int>(), LogProbs = logProbs.Pointer<float>() };
+        WorkerTeam.Run(ref work, rows.Rows);
     }
 
     private struct SampleWork<V> : IParallelWork where V : struct, IVector<V>
     {
-        public Tensor Logits;
-        public SampleRow* Rows;
+        public Tensor Logits, Rows;
         public int* Ids;
         public float* LogProbs;
-        public int* Sources;
 
         public readonly void Execute(int task)
         {
+            SampleRow row = SampleRow.Read(Rows.Row<int>(task), out int source);
+            (Ids[task], LogProbs[task]) = (Sample.Unusable, float.NaN);
+            if ((uint)source >= (uint)Logits.Rows) return;
             int count = Logits.Columns;
-            float* logits = Logits.Pointer<float>() + (long)(Sources == null ? task : Sources[task]) * count;
-            float* block = stackalloc float[BlockElements];
-            ref readonly SampleRow row = ref Rows[task];
+            float* logits = Logits.Pointer<float>() + (long)source * count, block = stackalloc float[BlockElements];
             float max = Largest(logits, count);
-            if (!float.IsFinite(max))
-            {
-                Ids[task] = Sample.Unusable;
-                return;
-            }
+            if (!float.IsFinite(max)) return;
             int id = row.Temperature == 0 ? new ReadOnlySpan<float>(logits, count).IndexOf(max)
                 : row.TopK == 0 && row.TopP == 1 ? Walk(logits, count, max, row, block)
                 : Truncated(logits, count, max, row, block);

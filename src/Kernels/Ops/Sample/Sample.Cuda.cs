@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Bellman.Kernels.Cuda;
 using Bellman.Kernels.Cuda.Staging;
 
@@ -11,37 +10,20 @@ namespace Bellman.Kernels.Ops.Sample;
 /// </summary>
 internal static class SampleCuda
 {
-    private const int Threads = 512, Settings = 9;
+    private const int Threads = 512;
     private const float Ln2 = 0.69314718f;
     private static readonly KernelTable<int> Kernels = new(_ => new SampleKernel().Stage());
 
-    public static void Next(KernelDevice device, Tensor logits, ReadOnlySpan<SampleRow> rows, Span<int> ids, Span<float> logProbs, ReadOnlySpan<int> sources)
-    {
-        if (rows.Length == 0) return;
-        var settings = new int[rows.Length * Settings];
-        for (int i = 0; i < rows.Length; i++)
-        {
-            ref readonly SampleRow row = ref rows[i];
-            ((ReadOnlySpan<int>)
-            [
-                BitConverter.SingleToInt32Bits(row.Temperature), row.TopK, BitConverter.SingleToInt32Bits(row.TopP), (int)row.Position,
-                (int)row.Seed, (int)(row.Seed >> 32), (int)row.Stream, (int)(row.Stream >> 32),
-                sources.IsEmpty ? i : sources[i],
-            ]).CopyTo(settings.AsSpan(i * Settings));
-        }
-        Tensor table = device.Scratch("Sample settings", DType.I32, rows.Length, Settings), results = device.Scratch("Sample results", DType.I32, 2, rows.Length);
-        device.Upload<int>(settings, table);
-        device.Launch(Kernels[0], new(rows.Length), [logits, table, results, logits.Columns]);
-        int[] words = results.ToArray<int>();
-        words.AsSpan(0, rows.Length).CopyTo(ids);
-        MemoryMarshal.Cast<int, float>(words.AsSpan(rows.Length)).CopyTo(logProbs);
-    }
+    public static void Next(KernelDevice device, Tensor logits, Tensor rows, Tensor ids, Tensor logProbs) =>
+        device.Launch(Kernels[0], new(rows.Rows), [logits, rows, ids, logProbs, logits.Rows, logits.Columns]);
 
     private sealed class SampleKernel
     {
         private readonly KernelBuilder _k = new("sample", Threads);
         private readonly Floats _logits;
-        private readonly Pointer<S32> _settings, _results;
+        private readonly Pointer<S32> _settings, _ids;
+        private readonly Floats _logProbs;
+        private readonly Pred _inside;
         private readonly S32 _count, _topK, _topKey;
         private readonly F32 _max, _temperature, _topP;
         private readonly Pred _greedy;
@@ -54,10 +36,14 @@ internal static class SampleCuda
             KernelBuilder k = _k;
             Floats logits = k.ArgumentFloats("logits", DType.F32);
             _settings = k.ArgumentIntegers("settings");
-            _results = k.ArgumentIntegers("results");
+            _ids = k.ArgumentIntegers("ids");
+            _logProbs = k.ArgumentFloats("logProbs", DType.F32);
+            S32 sources = k.ArgumentS32("sources");
             _count = k.ArgumentS32("count");
-            _settings = _settings.Offset(k.BlockX * Settings);
-            _logits = logits.Advance(_settings[8], _count << 2);
+            _settings = _settings.Offset(k.BlockX * SampleRow.Words);
+            S32 source = _settings[8];
+            _inside = (source >= 0) & (source < sources);
+            _logits = logits.Advance(_inside.Choose(source, 0), _count << 2);
             _sums = k.Shared<F32>(k.Warps);
             _scan = k.Shared<F64>(Threads);
             _choice = k.Shared<S32>(1);
@@ -74,7 +60,7 @@ internal static class SampleCuda
         public Kernel Stage()
         {
             KernelBuilder k = _k;
-            Pred usable = _max.Abs() < float.PositiveInfinity, plain = !_greedy & _topK.Is(0) & _topP.Is(1f);
+            Pred usable = _inside & (_max.Abs() < float.PositiveInfinity), plain = !_greedy & _topK.Is(0) & _topP.Is(1f);
             F64 uniform = Uniform().ToF64();
             // The choice is the first token of which more than the target is reached: by weight, or among equals by their number.
             Variable<S32> key = k.Variable(_topKey);
@@ -113,8 +99,8 @@ internal static class SampleCuda
             F32 total = Sum(x => (x - _max).Exp());
             k.If(k.Thread.Is(0), () =>
             {
-                _results[k.BlockX] = usable.Choose(id, Sample.Unusable);
-                _results[k.BlockX + k.GridX] = (_logits[id] - _max - total.Log2() * Ln2).Bits();
+                _ids[k.BlockX] = usable.Choose(id, Sample.Unusable);
+                _logProbs[k.BlockX] = usable.Choose(_logits[id] - _max - total.Log2() * Ln2, float.NaN);
             });
             return k.Build();
         }

@@ -8,8 +8,8 @@ internal static class SoftBellmanCpu
 {
     [ThreadStatic] private static double[]? _scratch;
 
-    public static SoftBellmanResult Run(
-        string op, in SoftBellmanBatch batch, in SoftBellmanOptions options, bool policy, Tensor dLogProbs, Tensor dValues)
+    public static void Run(
+        string op, in SoftBellmanBatch batch, in SoftBellmanOptions options, bool policy, Span<double> result, Tensor dLogProbs, Tensor dValues)
     {
         ReadOnlySpan<int> starts = batch.SequenceStarts.AsSpan<int>();
         ReadOnlySpan<float> rewards = batch.Rewards.AsSpan<float>();
@@ -47,7 +47,7 @@ internal static class SoftBellmanCpu
             else if (options.Form == SoftBellmanForm.Response) loss += sequence.ResponseLoss(importance * perSequence, hinge);
             else loss += sequence.PolicyLoss(options.Form);
         }
-        return statistics.Result(loss, rewards.Length, states, rewarded);
+        statistics.Write(result, loss, rewards.Length, states, rewarded);
     }
 
     private static (int States, int Rewarded, int Longest) Count(
@@ -189,18 +189,22 @@ internal static class SoftBellmanCpu
             _logRatio += sequence.Suffix[0];
         }
 
-        public readonly SoftBellmanResult Result(double loss, int sequences, int states, int rewarded) => new()
+        public readonly void Write(Span<double> result, double loss, int sequences, int states, int rewarded)
         {
-            Loss = loss,
-            MinValue = _min,
-            MeanValue = _sum / states,
-            MaxValue = _max,
-            MinFirstValue = _minFirst,
-            MaxFirstValue = _maxFirst,
-            ClipRatio = _positions == 0 ? 0 : (double)_clipped / _positions,
-            MeanLogRatio = _logRatio / sequences,
-            States = states,
-            Rewarded = rewarded,
-        };
+            result[(int)SoftBellmanResult.Number.Loss] = loss;
+            result[(int)SoftBellmanResult.Number.MinValue] = _min;
+            result[(int)SoftBellmanResult.Number.ValueSum] = _sum;
+            result[(int)SoftBellmanResult.Number.MaxValue] = _max;
+            result[(int)SoftBellmanResult.Number.MinFirstValue] = _minFirst;
+            result[(int)SoftBellmanResult.Number.MaxFirstValue] = _maxFirst;
+            result[(int)SoftBellmanResult.Number.Clipped] = _clipped;
+            result[(int)SoftBellmanResult.Number.LogRatioSum] = _logRatio;
+            result[(int)SoftBellmanResult.Number.Positions] = _positions;
+            result[(int)SoftBellmanResult.Number.States] = states;
+            result[(int)SoftBellmanResult.Number.Rewarded] = rewarded;
+            // Batches with fewer were refused.
+            result[(int)SoftBellmanResult.Number.FewestStates] = 1;
+            result[(int)SoftBellmanResult.Number.Sequences] = sequences;
+        }
     }
 }

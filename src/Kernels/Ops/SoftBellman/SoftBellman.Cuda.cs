@@ -5,24 +5,22 @@ namespace Bellman.Kernels.Ops.SoftBellman;
 
 /// <summary>
 /// <see cref="SoftBellman"/> on a card, one block a sequence and sums in double: a scan for the suffix sums C and the places of
-/// states; a kernel, staged for the form, with loss and gradients; and one that joins the sequences' numbers. The host waits
-/// once, for the result.
+/// states; a kernel, staged for the form, with loss and gradients; and one that joins the sequences' numbers.
 /// </summary>
 internal static partial class SoftBellmanCuda
 {
-    internal const int Threads = 256, Facts = 4, Partials = 10, Results = 12;
+    internal const int Threads = 256, Facts = 4, Partials = 10;
     private static readonly KernelTable<int> Scans = new(_ => StageScan()), Totals = new(_ => StageTotals());
     private static readonly KernelTable<LossShape> Losses = new(StageLoss);
 
     /// <summary>What a loss kernel is staged for.</summary>
     internal readonly record struct LossShape(bool Policy, SoftBellmanForm Form, ImportanceWeighting Importance, bool LogProbs, bool Values);
 
-    public static SoftBellmanResult Run(
-        string op, KernelDevice device, in SoftBellmanBatch batch, in SoftBellmanOptions options, bool policy, Tensor dLogProbs, Tensor dValues)
+    public static void Run(KernelDevice device, in SoftBellmanBatch batch, in SoftBellmanOptions options, bool policy, Tensor result, Tensor dLogProbs, Tensor dValues)
     {
         int sequences = batch.Rewards.Rows, tokens = batch.LogProbs.Rows;
         Tensor suffix = device.Scratch("SoftBellman suffix", sizeof(double) * (tokens + 1L)), facts = device.Scratch("SoftBellman facts", sizeof(int) * Facts * (sequences + 1L));
-        Tensor partials = device.Scratch("SoftBellman partials", sizeof(double) * Partials * (sequences + 1L)), results = device.Scratch("SoftBellman results", sizeof(double) * Results);
+        Tensor partials = device.Scratch("SoftBellman partials", sizeof(double) * Partials * (sequences + 1L));
         device.Launch(
             Scans[0], new(sequences), [batch.LogProbs, batch.ReferenceLogProbs, batch.ActionMask, batch.StateMask, batch.SequenceStarts, tokens, suffix, facts]);
         dLogProbs.Clear();
@@ -35,15 +33,7 @@ internal static partial class SoftBellmanCuda
                 dLogProbs, dValues, sequences, options.Beta, options.ClipLogRatio > 0 ? options.ClipLogRatio : double.PositiveInfinity, options.Hinge,
                 1.0 / (options.TotalSequences > 0 ? options.TotalSequences : sequences), options.TotalStates, options.TotalRewarded,
             ]);
-        device.Launch(Totals[0], new(1), [partials, results, sequences]);
-        double[] r = KernelDevice.ReadDoubles(results, Results);
-        if (!(r[11] >= 1))
-            throw new BellmanException($"{op}: a sequence has no state, or sequence starts do not ascend from 0 to {tokens}; drop sequences without a response.");
-        return new()
-        {
-            Loss = r[0], MinValue = r[1], MeanValue = r[2] / r[9], MaxValue = r[3], MinFirstValue = r[4], MaxFirstValue = r[5],
-            ClipRatio = r[8] == 0 || options.ClipLogRatio <= 0 ? 0 : r[6] / r[8], MeanLogRatio = r[7] / sequences, States = (int)r[9], Rewarded = (int)r[10],
-        };
+        device.Launch(Totals[0], new(1), [partials, result, sequences]);
     }
 
     private static Kernel StageScan()
@@ -98,10 +88,10 @@ internal static partial class SoftBellmanCuda
 
     private static Kernel StageTotals()
     {
-        // What each result is made of, and how: the loss, smallest, mean and largest value, …
+        // What each of SoftBellmanResult's numbers is made of, and how: by sums, 0, the smallest, −1, or the largest, 1.
         (int Source, int Kind)[] columns = [(0, 0), (1, -1), (2, 0), (3, 1), (4, -1), (4, 1), (5, 0), (6, 0), (7, 0), (8, 0), (9, 0), (8, -1)];
         var k = new KernelBuilder("soft_bellman_totals", 32);
-        Pointer<F64> partials = k.ArgumentTable<F64>("partials"), results = k.ArgumentTable<F64>("results");
+        Pointer<F64> partials = k.ArgumentTable<F64>("partials"), results = k.ArgumentDoubles("result");
         S32 sequences = k.ArgumentS32("sequences");
         for (int i = 0; i < columns.Length; i++)
         {
@@ -118,6 +108,7 @@ internal static partial class SoftBellmanCuda
                 results[i] = total;
             });
         }
+        k.If(k.Thread.Is(columns.Length), () => results[columns.Length] = sequences.ToF64());
         return k.Build();
     }
 }

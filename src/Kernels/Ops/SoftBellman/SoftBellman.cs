@@ -28,27 +28,28 @@ public static class SoftBellman
     /// <summary>The value loss and its gradients.</summary>
     /// <param name="batch">The packed batch.</param>
     /// <param name="options">β, clip, importance weights, totals; the form is not used.</param>
+    /// <param name="result">F64 [1, <see cref="SoftBellmanResult.Numbers"/>], overwritten: what <see cref="SoftBellmanResult.Read"/> reads, which waits for the device.</param>
     /// <param name="dValues">Gradient with respect to V, [T, 1], overwritten.</param>
     /// <param name="dLogProbs">Gradient with respect to log π, [T, 1], overwritten; empty where not wanted.</param>
     /// <exception cref="ShapeException">Shapes or element types do not fit together.</exception>
     /// <exception cref="DeviceException">Tensors on different devices, or no kernel for theirs.</exception>
-    /// <exception cref="BellmanException">A sequence has no state, or sequence starts are not ascending from 0 to T.</exception>
-    public static SoftBellmanResult ValueLoss(in SoftBellmanBatch batch, in SoftBellmanOptions options, Tensor dValues, Tensor dLogProbs = default) =>
-        Run("SoftBellman.ValueLoss", batch, options, policy: false, dLogProbs, dValues);
+    /// <exception cref="BellmanException">A sequence has no state, or sequence starts are not ascending from 0 to T. On a card reading the result throws it.</exception>
+    public static void ValueLoss(in SoftBellmanBatch batch, in SoftBellmanOptions options, Tensor result, Tensor dValues, Tensor dLogProbs = default) =>
+        Run("SoftBellman.ValueLoss", batch, options, policy: false, result, dLogProbs, dValues);
 
     /// <summary>The policy loss in the form that the options name, and its gradients.</summary>
     /// <param name="batch">The packed batch; the values are those before this batch's value update.</param>
     /// <param name="options">β, form, importance weights, hinge, totals; the clip only feeds the clip ratio.</param>
+    /// <param name="result">F64 [1, <see cref="SoftBellmanResult.Numbers"/>], overwritten: what <see cref="SoftBellmanResult.Read"/> reads, which waits for the device.</param>
     /// <param name="dLogProbs">Gradient with respect to log π, [T, 1], overwritten.</param>
     /// <param name="dValues">Gradient with respect to V, [T, 1], overwritten; empty where not wanted.</param>
     /// <exception cref="ShapeException">Shapes or element types do not fit together.</exception>
     /// <exception cref="DeviceException">Tensors on different devices, or no kernel for theirs.</exception>
-    /// <exception cref="BellmanException">A sequence has no state, or sequence starts are not ascending from 0 to T.</exception>
-    public static SoftBellmanResult PolicyLoss(in SoftBellmanBatch batch, in SoftBellmanOptions options, Tensor dLogProbs, Tensor dValues = default) =>
-        Run("SoftBellman.PolicyLoss", batch, options, policy: true, dLogProbs, dValues);
+    /// <exception cref="BellmanException">A sequence has no state, or sequence starts are not ascending from 0 to T. On a card reading the result throws it.</exception>
+    public static void PolicyLoss(in SoftBellmanBatch batch, in SoftBellmanOptions options, Tensor result, Tensor dLogProbs, Tensor dValues = default) =>
+        Run("SoftBellman.PolicyLoss", batch, options, policy: true, result, dLogProbs, dValues);
 
-    private static SoftBellmanResult Run(
-        string op, in SoftBellmanBatch batch, in SoftBellmanOptions options, bool policy, Tensor dLogProbs, Tensor dValues)
+    private static void Run(string op, in SoftBellmanBatch batch, in SoftBellmanOptions options, bool policy, Tensor result, Tensor dLogProbs, Tensor dValues)
     {
         Device device = Contract.DeviceOf(batch.LogProbs, op, "LogProbs");
         int tokens = batch.LogProbs.Rows, sequences = batch.Rewards.Rows;
@@ -59,15 +60,16 @@ public static class SoftBellman
         Contract.Is(batch.StateMask, device, op, "StateMask", tokens, 1);
         Contract.Is(batch.Rewards, device, op, "Rewards", sequences, 1);
         Contract.Is(batch.SequenceStarts, device, op, "SequenceStarts", DType.I32, sequences + 1, 1);
+        Contract.Is(result, device, op, "result", DType.F64, 1, SoftBellmanResult.Numbers);
         if (policy || !dLogProbs.IsEmpty) Contract.Is(dLogProbs, device, op, "dLogProbs", tokens, 1);
         if (!policy || !dValues.IsEmpty) Contract.Is(dValues, device, op, "dValues", tokens, 1);
         if (!double.IsFinite(options.Beta) || options.Hinge < 0 || options.ClipLogRatio < 0)
             throw new BellmanException($"{op}: expected a finite beta and a hinge and clip of 0 or more, received {options.Beta}, {options.Hinge} and {options.ClipLogRatio}.");
-        return device switch
+        switch (device)
         {
-            CpuDevice => SoftBellmanCpu.Run(op, batch, options, policy, dLogProbs, dValues),
-            KernelDevice kernels => SoftBellmanCuda.Run(op, kernels, batch, options, policy, dLogProbs, dValues),
-            _ => throw Contract.NoKernel(op, device),
-        };
+            case CpuDevice: SoftBellmanCpu.Run(op, batch, options, policy, result.AsSpan<double>(), dLogProbs, dValues); break;
+            case KernelDevice kernels: SoftBellmanCuda.Run(kernels, batch, options, policy, result, dLogProbs, dValues); break;
+            default: throw Contract.NoKernel(op, device);
+        }
     }
 }

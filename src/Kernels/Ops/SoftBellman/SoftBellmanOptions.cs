@@ -76,37 +76,3 @@ public readonly record struct SoftBellmanOptions
 /// <param name="SequenceStarts">I32 [S + 1, 1]: first token of each sequence, then T.</param>
 public readonly record struct SoftBellmanBatch(
     Tensor LogProbs, Tensor ReferenceLogProbs, Tensor Values, Tensor ActionMask, Tensor StateMask, Tensor Rewards, Tensor SequenceStarts);
-
-/// <summary>A loss and what a trainer logs beside it. All but the loss describe this call's batch.</summary>
-public readonly record struct SoftBellmanResult
-{
-    /// <summary>The loss; with totals of a larger update, this call's share of it.</summary>
-    public double Loss { get; init; }
-
-    /// <summary>Smallest value at a state.</summary>
-    public double MinValue { get; init; }
-
-    /// <summary>Mean value over all states.</summary>
-    public double MeanValue { get; init; }
-
-    /// <summary>Largest value at a state.</summary>
-    public double MaxValue { get; init; }
-
-    /// <summary>Smallest value at a sequence's first state.</summary>
-    public double MinFirstValue { get; init; }
-
-    /// <summary>Largest value at a sequence's first state.</summary>
-    public double MaxFirstValue { get; init; }
-
-    /// <summary>Share of all positions (the last of each sequence left out) where |C| exceeds the clip; 0 without a clip.</summary>
-    public double ClipRatio { get; init; }
-
-    /// <summary>Mean over sequences of C₀ = Σ A·ρ, the log-ratio of the whole sequence.</summary>
-    public double MeanLogRatio { get; init; }
-
-    /// <summary>Number of states.</summary>
-    public int States { get; init; }
-
-    /// <summary>Number of sequences with R = 1.</summary>
-    public int Rewarded { get; init; }
-}
