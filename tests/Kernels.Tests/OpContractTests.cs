@@ -30,17 +30,18 @@ public sealed class OpContractTests
         Tensor cos = F(8, 6), table = F(V, C), gate = F(T, 2 * C), dGate = F(T, 2 * C), d = F(1, 12), headRstd = F(T, 3), logits = F(3, V);
         Tensor column = F(T, 1), other = F(T, 1), reward = F(1, 1), gradient = F(T, 1), values = F(T, 1);
         Tensor starts = make(DType.I32, 2, 1), ones = F(T, 1);
+        var adam = new AdamWTensors([new(x, y, dx, F(T, C), true)]);
+        var gradients = new GradientTensors([x, y]);
+        Tensor settings = make(DType.F64, 1, AdamWSettings.Numbers), norm = make(DType.F64, 1, 1), rows = make(DType.I32, 3, SampleRow.Words);
+        Tensor result = make(DType.F64, 1, SoftBellmanResult.Numbers), pairResult = make(DType.F64, 1, PairLossResult.Numbers), ktoResult = make(DType.F64, 1, KtoLossResult.Numbers);
+        Tensor chosen = make(DType.I32, 3, 1), logProbs = F(3, 1);
         if (x.Device is CpuDevice)
         {
             starts.AsSpan<int>()[1] = T;
             ones.AsSpan<float>().Fill(1);
+            SampleRow[] samples = [new(0, 0, 1, 1, 1, 1), new(1, 0, 1, 1, 1, 1), new(1, 5, 0.9f, 1, 1, 1)];
+            for (int i = 0; i < samples.Length; i++) samples[i].Write(i, rows.Row<int>(i));
         }
-        AdamWTensor[] adam = [new(x, y, dx, F(T, C), true)];
-        Tensor[] gradients = [x, y];
-        var settings = new AdamWSettings(1e-3, 0.9, 0.95, 1e-8, 0);
-        SampleRow[] rows = [new(0, 0, 1, 1, 1, 1), new(1, 0, 1, 1, 1, 1), new(1, 5, 0.9f, 1, 1, 1)];
-        int[] chosen = new int[3];
-        float[] logProbs = new float[3];
         var batch = new SoftBellmanBatch(column, other, values, ones, ones, reward, starts);
         var options = new SoftBellmanOptions { Beta = 0.03 };
         Tensor ratios = F(4, 1), slopes = F(4, 1), labels = F(4, 1);
@@ -59,17 +60,17 @@ public sealed class OpContractTests
             ("Embedding.Forward", () => Embedding.Forward(ids, table, 1, y)),
             ("Embedding.Backward", () => Embedding.Backward(y, ids, 1, table)),
             ("Residual.Combine", () => Residual.Combine(x, y, 1, x)),
-            ("AdamW.Step", () => AdamW.Step(adam, settings, 1, 1)),
-            ("GradientNorm.Norm", () => GradientNorm.Norm(gradients)),
+            ("AdamW.Step", () => AdamW.Step(adam, settings, norm)),
+            ("GradientNorm.Norm", () => GradientNorm.Norm(gradients, norm)),
             ("Sample.Next", () => Sample.Next(logits, rows, chosen, logProbs)),
-            ("SoftBellman.ValueLoss", () => SoftBellman.ValueLoss(batch, options, gradient)),
-            ("SoftBellman.PolicyLoss", () => SoftBellman.PolicyLoss(batch, options, gradient)),
-            ("KlPenalty.Mean", () => KlPenalty.Mean(column, ones, starts, 1, 0, gradient)),
-            ("KlPenalty.Sampled", () => KlPenalty.Sampled(column, other, ones, starts, 1, 0, gradient)),
+            ("SoftBellman.ValueLoss", () => SoftBellman.ValueLoss(batch, options, result, gradient)),
+            ("SoftBellman.PolicyLoss", () => SoftBellman.PolicyLoss(batch, options, result, gradient)),
+            ("KlPenalty.Mean", () => KlPenalty.Mean(column, ones, starts, 1, 0, norm, gradient)),
+            ("KlPenalty.Sampled", () => KlPenalty.Sampled(column, other, ones, starts, 1, 0, norm, gradient)),
             ("SequenceSum.Forward", () => SequenceSum.Forward(column, other, ones, starts, true, reward)),
             ("SequenceSum.Backward", () => SequenceSum.Backward(reward, ones, starts, true, gradient)),
-            ("Preference.PairLoss", () => Preference.PairLoss(ratios, pairs, slopes)),
-            ("Preference.KtoLoss", () => Preference.KtoLoss(ratios, labels, kto, slopes)),
+            ("Preference.PairLoss", () => Preference.PairLoss(ratios, pairs, pairResult, slopes)),
+            ("Preference.KtoLoss", () => Preference.KtoLoss(ratios, labels, kto, ktoResult, slopes)),
         ];
     }
 

@@ -8,9 +8,8 @@ namespace Bellman.Runtime.Generation;
 /// <summary>Draws next tokens from hidden states, several samples from one state where a lane holds several.</summary>
 internal sealed class TokenDraws(LanguageModel model) : IDisposable
 {
-    private Tensor _logits;
-    private SampleRow[] _rows = [];
-    private int[] _sources = [];
+    private Tensor _logits, _deviceSettings, _deviceIds, _deviceLogProbs;
+    private int[] _settings = [];
     private int[] _ids = [];
     private float[] _logProbs = [];
 
@@ -28,10 +27,14 @@ internal sealed class TokenDraws(LanguageModel model) : IDisposable
     {
         int total = 0;
         foreach (Lane lane in lanes) total += lane.Draws.Count;
-        if (_rows.Length < total)
+        if (_ids.Length < total)
         {
             int size = Math.Max(64, 2 * total);
-            (_rows, _sources, _ids, _logProbs) = (new SampleRow[size], new int[size], new int[size], new float[size]);
+            (_settings, _ids, _logProbs) = (new int[size * SampleRow.Words], new int[size], new float[size]);
+            FreeRows();
+            _deviceSettings = model.Device.Create(DType.I32, size, SampleRow.Words);
+            _deviceIds = model.Device.Create(DType.I32, size, 1);
+            _deviceLogProbs = model.Device.Create(DType.F32, size, 1);
         }
         // Logits of some rows at a time: at a vocabulary of 152k, 64 rows already take 39 MB.
         int chunk = Math.Min(lanes.Length, LmHead.ChunkRows(model.Config.VocabularySize));
@@ -48,16 +51,31 @@ internal sealed class TokenDraws(LanguageModel model) : IDisposable
                 Lane lane = lanes[start + i];
                 foreach (Draw draw in lane.Draws)
                 {
-                    _rows[done + count] = new SampleRow(lane.IsGreedy ? 0 : options.Temperature, options.TopK, options.TopP, options.Seed, draw.Stream, (uint)lane.Ids.Count);
-                    _sources[done + count++] = i;
+                    var row = new SampleRow(lane.IsGreedy ? 0 : options.Temperature, options.TopK, options.TopP, options.Seed, draw.Stream, (uint)lane.Ids.Count);
+                    row.Write(i, _settings.AsSpan((done + count++) * SampleRow.Words, SampleRow.Words));
                 }
             }
             Tensor logits = _logits.Slice(0, rows);
             LmHead.Logits(model.HeadInput(hidden.Slice(start, rows)), logits);
-            Sample.NextOrUnusable(logits, _rows.AsSpan(done, count), _ids.AsSpan(done, count), _logProbs.AsSpan(done, count), _sources.AsSpan(done, count));
+            Tensor settings = _deviceSettings.Slice(done, count);
+            model.Device.Upload<int>(_settings.AsSpan(done * SampleRow.Words, count * SampleRow.Words), settings);
+            Sample.Next(logits, settings, _deviceIds.Slice(done, count), _deviceLogProbs.Slice(done, count));
             done += count;
         }
+        model.Device.Download(_deviceIds.Slice(0, total), _ids.AsSpan(0, total));
+        model.Device.Download(_deviceLogProbs.Slice(0, total), _logProbs.AsSpan(0, total));
     }
 
-    public void Dispose() => _logits.Free();
+    public void Dispose()
+    {
+        _logits.Free();
+        FreeRows();
+    }
+
+    private void FreeRows()
+    {
+        _deviceSettings.Free();
+        _deviceIds.Free();
+        _deviceLogProbs.Free();
+    }
 }

@@ -69,10 +69,16 @@ internal sealed class BenchJobStep : IDisposable
         _method.Report(_metrics);
         foreach (TrainedModel model in _method.Models)
         {
-            if (_optimises) model.Optimizer.Step(LearningRate, model.Optimizer.GradientNorm());
+            if (_optimises)
+            {
+                model.Optimizer.MeasureGradients();
+                model.Optimizer.Step(LearningRate);
+            }
             // Packing the weights belongs to a step, whether or not they have changed.
             else model.Model.WeightsChanged();
         }
+        if (_optimises)
+            foreach (TrainedModel model in _method.Models) model.Optimizer.ReadGradientNorm();
         _method.AfterUpdate();
     }
 

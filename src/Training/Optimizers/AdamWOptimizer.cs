@@ -35,8 +35,9 @@ public sealed class AdamWOptimizer : IDisposable
     private readonly DecoderModel _model;
     private readonly AdamWOptions _options;
     private readonly Arena _memory;
-    private readonly AdamWTensor[] _tensors;
-    private readonly Tensor[] _gradients;
+    private readonly AdamWTensors _tensors;
+    private readonly GradientTensors _gradients;
+    private readonly Tensor _settings, _norm;
 
     /// <summary>Moments of zero for a model that keeps gradients.</summary>
     public AdamWOptimizer(DecoderModel model, AdamWOptions options)
@@ -46,30 +47,41 @@ public sealed class AdamWOptimizer : IDisposable
         _options = options;
         IReadOnlyList<Parameter> parameters = model.Parameters.Items;
         using (Device.Holding("AdamW moments"))
-            _memory = new Arena(model.Device, 2 * parameters.Sum(x => (x.Length * sizeof(float) + 63) / 64 * 64));
-        _tensors = new AdamWTensor[parameters.Count];
-        _gradients = new Tensor[parameters.Count];
-        for (int i = 0; i < _tensors.Length; i++)
+            _memory = new Arena(model.Device, 2 * parameters.Sum(x => (x.Length * sizeof(float) + 63) / 64 * 64) + 2 * 64);
+        _settings = _memory.Take(DType.F64, 1, AdamWSettings.Numbers);
+        _norm = _memory.Take(DType.F64, 1, 1);
+        var tensors = new AdamWTensor[parameters.Count];
+        for (int i = 0; i < tensors.Length; i++)
         {
             Parameter p = parameters[i];
-            _gradients[i] = p.Gradient;
-            _tensors[i] = new AdamWTensor(p.Master, p.Gradient, _memory.Take(p.Rows, p.Columns), _memory.Take(p.Rows, p.Columns), p.Decays, p.IsRounded ? p.Value : default);
+            tensors[i] = new AdamWTensor(p.Master, p.Gradient, _memory.Take(p.Rows, p.Columns), _memory.Take(p.Rows, p.Columns), p.Decays, p.IsRounded ? p.Value : default);
         }
+        _tensors = new AdamWTensors(tensors);
+        _gradients = new GradientTensors([.. parameters.Select(x => x.Gradient)]);
     }
 
     /// <summary>Steps taken.</summary>
     public int Steps { get; private set; }
 
-    /// <summary>Norm over all gradients as they are now.</summary>
-    public double GradientNorm() => Kernels.Ops.GradientNorm.GradientNorm.Norm(_gradients);
+    /// <summary>Takes the norm over all gradients as they are now and leaves it on the device.</summary>
+    public void MeasureGradients() => GradientNorm.Norm(_gradients, _norm);
 
-    /// <summary>Clips, updates the weights and tells the model.</summary>
-    /// <param name="learningRate">η of this step.</param>
-    /// <param name="gradientNorm">From <see cref="GradientNorm"/>; finite.</param>
-    public void Step(double learningRate, double gradientNorm)
+    /// <summary>The norm measured last; waits for the device.</summary>
+    public double ReadGradientNorm()
     {
-        float scale = Kernels.Ops.GradientNorm.GradientNorm.ClipScale(gradientNorm, _options.ClipNorm);
-        AdamW.Step(_tensors, new AdamWSettings(learningRate, _options.Beta1, _options.Beta2, _options.Epsilon, _options.WeightDecay), ++Steps, scale);
+        Span<double> norm = stackalloc double[1];
+        _model.Device.Download(_norm, norm);
+        return norm[0];
+    }
+
+    /// <summary>Clips by the norm measured last, updates the weights and tells the model. A norm that is not finite changes nothing.</summary>
+    /// <param name="learningRate">η of this step.</param>
+    public void Step(double learningRate)
+    {
+        Span<double> numbers = stackalloc double[AdamWSettings.Numbers];
+        new AdamWSettings(learningRate, _options.Beta1, _options.Beta2, _options.Epsilon, _options.WeightDecay, _options.ClipNorm).Write(++Steps, numbers);
+        _model.Device.Upload<double>(numbers, _settings);
+        AdamW.Step(_tensors, _settings, _norm);
         _model.WeightsChanged();
     }
 
@@ -94,15 +106,20 @@ public sealed class AdamWOptimizer : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _memory.Dispose();
+    public void Dispose()
+    {
+        _tensors.Dispose();
+        _gradients.Dispose();
+        _memory.Dispose();
+    }
 
     private IEnumerable<(string Name, Tensor Tensor)> Entries()
     {
-        for (int i = 0; i < _tensors.Length; i++)
+        for (int i = 0; i < _tensors.Items.Length; i++)
         {
             string name = _model.Parameters.Items[i].Parts[0].Name;
-            yield return ("first_moment." + name, _tensors[i].FirstMoment);
-            yield return ("second_moment." + name, _tensors[i].SecondMoment);
+            yield return ("first_moment." + name, _tensors.Items[i].FirstMoment);
+            yield return ("second_moment." + name, _tensors.Items[i].SecondMoment);
         }
     }
 }

@@ -52,7 +52,7 @@ public sealed class DpoMethod : TrainingMethod
         _policy = (LanguageModel)policy.Model;
         _reference = reference;
         _options = options;
-        _pass = new PolicyPass(_policy, maxTokens, maxSequences, perToken: 3, perSequence: 2);
+        _pass = new PolicyPass(_policy, maxTokens, maxSequences, perToken: 3, perSequence: options.SftWeight > 0 ? 4 : 2, PairLossResult.Numbers);
         _perAction = new float[maxTokens];
         _perSequence = new float[maxSequences];
     }
@@ -73,20 +73,27 @@ public sealed class DpoMethod : TrainingMethod
         _pass.ToTokens(_pass.LogProbs, logProbs);
         _pass.UploadReference(_reference, rows, _perAction, reference);
         SequenceSum.Forward(logProbs, reference, mask, starts, _options.LengthNormalised, ratios);
-        PairLossResult result = Preference.PairLoss(ratios, new PairLossOptions
+        Preference.PairLoss(ratios, new PairLossOptions
         {
             Beta = _options.Beta, Form = _options.Form, LabelSmoothing = _options.LabelSmoothing, TotalPairs = totals.Sequences / 2,
-        }, dRatios);
+        }, _pass.Result, dRatios);
+        dLogProbs.Clear();
+        SequenceSum.Backward(dRatios, mask, starts, _options.LengthNormalised, dLogProbs);
+        Tensor means = _options.SftWeight > 0 ? Imitate(rows.SequenceCount, totals.Sequences / 2, logProbs, dLogProbs) : default;
+        _pass.ToActions(dLogProbs, _pass.DLogProbs);
+        _pass.Backward();
+
+        // Read once the whole step is queued.
+        PairLossResult result = PairLossResult.Read(_pass.Result);
         _preferenceLoss += result.Loss;
         _chosen += result.ChosenReward * result.Pairs;
         _rejected += result.RejectedReward * result.Pairs;
         _right += result.Accuracy * result.Pairs;
         _pairs += result.Pairs;
-        dLogProbs.Clear();
-        SequenceSum.Backward(dRatios, mask, starts, _options.LengthNormalised, dLogProbs);
-        if (_options.SftWeight > 0) Imitate(rows.SequenceCount, totals.Sequences / 2, logProbs, ratios, dLogProbs);
-        _pass.ToActions(dLogProbs, _pass.DLogProbs);
-        _pass.Backward();
+        if (means.IsEmpty) return;
+        Span<float> each = _perSequence.AsSpan(0, rows.SequenceCount);
+        _policy.Device.Download(means, each);
+        for (int s = 0; s < each.Length; s += 2) _sftLoss -= each[s] / (totals.Sequences / 2);
     }
 
     /// <inheritdoc/>
@@ -113,19 +120,15 @@ public sealed class DpoMethod : TrainingMethod
         _pass.Dispose();
     }
 
-    /// <summary>The imitation of the chosen responses: its loss, and its gradient on top of the preference's.</summary>
-    private void Imitate(int sequences, int totalPairs, Tensor logProbs, Tensor means, Tensor dLogProbs)
+    /// <summary>Adds the gradient of the chosen responses' imitation; returns each response's mean log-prob, which its loss is made of.</summary>
+    private Tensor Imitate(int sequences, int totalPairs, Tensor logProbs, Tensor dLogProbs)
     {
-        Tensor mask = _pass.Rows.ActionMask, starts = _pass.Rows.Tokens.SequenceStarts;
+        Tensor mask = _pass.Rows.ActionMask, starts = _pass.Rows.Tokens.SequenceStarts, means = _pass.Take(sequences), slopes = _pass.Take(sequences);
         SequenceSum.Forward(logProbs, default, mask, starts, mean: true, means);
         Span<float> each = _perSequence.AsSpan(0, sequences);
-        _policy.Device.Download(means, each);
-        for (int s = 0; s < sequences; s++)
-        {
-            if (s % 2 == 0) _sftLoss -= each[s] / totalPairs;
-            each[s] = s % 2 == 0 ? (float)(-_options.SftWeight / totalPairs) : 0;
-        }
-        _policy.Device.Upload<float>(each, means);
-        SequenceSum.Backward(means, mask, starts, mean: true, dLogProbs);
+        for (int s = 0; s < sequences; s++) each[s] = s % 2 == 0 ? (float)(-_options.SftWeight / totalPairs) : 0;
+        _policy.Device.Upload<float>(each, slopes);
+        SequenceSum.Backward(slopes, mask, starts, mean: true, dLogProbs);
+        return means;
     }
 }

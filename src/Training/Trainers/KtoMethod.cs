@@ -45,7 +45,7 @@ public sealed class KtoMethod : TrainingMethod
         // A joined sequence may be longer than any of its parts' own.
         int longest = data.Mismatched is { Trajectories.Count: > 0 } others ? others.Trajectories.Max(x => x.Length) : 0;
         _maxTokens = Math.Max(maxTokens, longest);
-        _pass = new PolicyPass(_policy, _maxTokens, maxSequences, perToken: 3, perSequence: 3);
+        _pass = new PolicyPass(_policy, _maxTokens, maxSequences, perToken: 3, perSequence: 3, KtoLossResult.Numbers);
         _firstPass = new PackedRows(_maxTokens, maxSequences);
         _update = new Arena(_policy.Device, 3L * (sizeof(float) * maxSequences + 64));
         _indices = new int[maxSequences];
@@ -82,7 +82,8 @@ public sealed class KtoMethod : TrainingMethod
         Tensor ratios = _update.Take(trajectories.Length, 1), labels = _update.Take(trajectories.Length, 1), slopes = _update.Take(trajectories.Length, 1);
         _policy.Device.Upload<float>(_ratios.AsSpan(0, trajectories.Length), ratios);
         _policy.Device.Upload<float>(_labels.AsSpan(0, trajectories.Length), labels);
-        _sum = Preference.KtoLoss(ratios, labels, Options(totals), slopes);
+        Preference.KtoLoss(ratios, labels, Options(totals), _pass.Result, slopes);
+        _sum = KtoLossResult.Read(_pass.Result);
         _policy.Device.Download(slopes, _slopes.AsSpan(0, trajectories.Length));
     }
 
@@ -101,12 +102,14 @@ public sealed class KtoMethod : TrainingMethod
             Tensor labels = _pass.Take(rows.SequenceCount);
             for (int s = 0; s < rows.SequenceCount; s++) _labels[s] = _data.Desirable[rows.Indices[s]] ? 1 : 0;
             _policy.Device.Upload<float>(_labels.AsSpan(0, rows.SequenceCount), labels);
-            Add(Preference.KtoLoss(ratios, labels, Options(totals), dRatios));
+            Preference.KtoLoss(ratios, labels, Options(totals), _pass.Result, dRatios);
         }
         dLogProbs.Clear();
         SequenceSum.Backward(dRatios, _pass.Rows.ActionMask, _pass.Rows.Tokens.SequenceStarts, mean: false, dLogProbs);
         _pass.ToActions(dLogProbs, _pass.DLogProbs);
         _pass.Backward();
+        // Read once the whole step is queued.
+        if (_data.Mismatched is not null) Add(KtoLossResult.Read(_pass.Result));
     }
 
     /// <inheritdoc/>

@@ -112,23 +112,24 @@ public sealed class OreoMethod : TrainingMethod
             Beta = _options.Beta, Form = _options.Form, ClipLogRatio = _options.ClipLogRatio, Importance = _options.Importance, Hinge = _options.Hinge,
             TotalSequences = totals.Sequences, TotalStates = totals.States,
         };
-        SoftBellmanResult policyLoss, valueLoss = default;
-        if (_options.StopGradient) policyLoss = SoftBellman.PolicyLoss(batch, options, step.DLogProbs);
+        if (_options.StopGradient) SoftBellman.PolicyLoss(batch, options, step.PolicyResult, step.DLogProbs);
         // One loss, whose two gradients go to the two models.
-        else policyLoss = valueLoss = SoftBellman.ValueLoss(batch, options, step.DValues, step.DLogProbs);
-        double kl = Regulariser(step, totals);
+        else SoftBellman.ValueLoss(batch, options, step.PolicyResult, step.DValues, step.DLogProbs);
+        Regulariser(step, totals);
         SoftBellmanBatch valueBatch = batch;
         if (_average is not null)
         {
             AverageLogProbs(step);
             valueBatch = batch with { LogProbs = step.AverageLogProbs };
         }
-        if (_options.StopGradient) valueLoss = SoftBellman.ValueLoss(valueBatch, options, step.DValues);
-        _statistics.Add(policyLoss, valueLoss, kl, _options.Beta, rows, step, _policy.Device);
+        if (_options.StopGradient) SoftBellman.ValueLoss(valueBatch, options, step.ValueResult, step.DValues);
 
         _value.ValuesBackward(step.DValues, _valueActivations.Hidden, _valueActivations.HiddenGradient);
         _value.Decoder.Backward(_rows.Tokens, _valueActivations, _arena);
         if (policyLearns) PolicyBackward(step);
+        // Read once the whole step is queued.
+        SoftBellmanResult policyLoss = SoftBellmanResult.Read(step.PolicyResult), valueLoss = _options.StopGradient ? SoftBellmanResult.Read(step.ValueResult) : policyLoss;
+        _statistics.Add(policyLoss, valueLoss, _options.Beta, rows, step, _policy.Device);
     }
 
     /// <inheritdoc/>
@@ -185,6 +186,9 @@ public sealed class OreoMethod : TrainingMethod
             DLogProbs = arena.Take(tokens, 1),
             DKl = arena.Take(tokens, 1),
             DValues = arena.Take(tokens, 1),
+            PolicyResult = arena.Take(DType.F64, 1, SoftBellmanResult.Numbers),
+            ValueResult = arena.Take(DType.F64, 1, SoftBellmanResult.Numbers),
+            MeanKl = arena.Take(DType.F64, 1, 1),
         };
     }
 
@@ -213,13 +217,17 @@ public sealed class OreoMethod : TrainingMethod
     }
 
     /// <summary>The KL's mean; its gradient goes to <c>DKl</c>, or into <c>DLogProbs</c> for the sampled estimate.</summary>
-    private double Regulariser(in StepTensors step, in UpdateTotals totals)
+    private void Regulariser(in StepTensors step, in UpdateTotals totals)
     {
         double coefficient = Coefficient;
         if (Direction == KlDirection.None)
-            return KlPenalty.Sampled(step.LogProbs, step.ReferenceLogProbs, _rows.ActionMask, _rows.Tokens.SequenceStarts, coefficient, totals.Sequences, step.DLogProbs);
+        {
+            KlPenalty.Sampled(
+                step.LogProbs, step.ReferenceLogProbs, _rows.ActionMask, _rows.Tokens.SequenceStarts, coefficient, totals.Sequences, step.MeanKl, step.DLogProbs);
+            return;
+        }
         ScatterToTokens(step.Head.Kl, step.Kl);
-        return KlPenalty.Mean(step.Kl, _rows.ActionMask, _rows.Tokens.SequenceStarts, coefficient, totals.Sequences, step.DKl);
+        KlPenalty.Mean(step.Kl, _rows.ActionMask, _rows.Tokens.SequenceStarts, coefficient, totals.Sequences, step.MeanKl, step.DKl);
     }
 
     private void PolicyBackward(in StepTensors step)
@@ -253,9 +261,9 @@ public sealed class OreoMethod : TrainingMethod
     }
 }
 
-/// <summary>Per-token tensors [T, 1] of one micro-batch, and the head's buffers.</summary>
+/// <summary>Per-token tensors [T, 1] of one micro-batch, the head's buffers, and the losses' results.</summary>
 internal struct StepTensors
 {
     public HeadBuffers Head;
-    public Tensor LogProbs, ReferenceLogProbs, AverageLogProbs, Values, Kl, DLogProbs, DKl, DValues;
+    public Tensor LogProbs, ReferenceLogProbs, AverageLogProbs, Values, Kl, DLogProbs, DKl, DValues, PolicyResult, ValueResult, MeanKl;
 }

@@ -18,12 +18,14 @@ internal sealed class OreoStatistics
     public double LastKl { get; private set; }
 
     /// <summary>Adds one micro-batch; losses and KL are its shares of the update's means.</summary>
-    public void Add(in SoftBellmanResult policy, in SoftBellmanResult value, double kl, double beta, PackedRows rows, in StepTensors step, Device device)
+    public void Add(in SoftBellmanResult policy, in SoftBellmanResult value, double beta, PackedRows rows, in StepTensors step, Device device)
     {
         if (_parts++ == 0) (_minValue, _maxValue) = (double.PositiveInfinity, double.NegativeInfinity);
         _policyLoss += policy.Loss;
         _valueLoss += value.Loss;
-        _kl += kl;
+        Span<double> kl = stackalloc double[1];
+        device.Download(step.MeanKl, kl);
+        _kl += kl[0];
         _clip += value.ClipRatio;
         _logRatio += policy.MeanLogRatio * rows.SequenceCount;
         _sequences += rows.SequenceCount;

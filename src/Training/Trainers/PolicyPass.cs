@@ -23,11 +23,13 @@ internal sealed class PolicyPass : IDisposable
     /// <param name="maxSequences">Trajectories of the largest micro-batch.</param>
     /// <param name="perToken">Tensors [T, 1] that the objective takes by <see cref="Take"/> in each step.</param>
     /// <param name="perSequence">Tensors [S, 1] that it takes.</param>
-    public PolicyPass(LanguageModel policy, int maxTokens, int maxSequences, int perToken = 0, int perSequence = 0)
+    /// <param name="numbers">Columns of the result that its loss leaves on the device.</param>
+    public PolicyPass(LanguageModel policy, int maxTokens, int maxSequences, int perToken = 0, int perSequence = 0, int numbers = 0)
     {
         _policy = policy;
         Rows = new DeviceRows(policy.Device, maxTokens, maxSequences);
         _activations = new DecoderActivations(policy.Config);
+        if (numbers > 0) Result = policy.Device.Create(DType.F64, 1, numbers);
         using Arena measure = Arena.Measure(policy.Device);
         _activations.Take(measure, maxTokens, save: true);
         HeadBuffers.Take(measure, policy.Config, maxTokens);
@@ -46,6 +48,9 @@ internal sealed class PolicyPass : IDisposable
 
     /// <summary>Gradient with respect to <see cref="LogProbs"/>, [N, 1], for the caller to fill before <see cref="Backward"/>.</summary>
     public Tensor DLogProbs => _head.DLogProb;
+
+    /// <summary>F64 [1, numbers]: what the loss leaves, read once the step is queued.</summary>
+    public Tensor Result { get; }
 
     /// <summary>Bytes reserved.</summary>
     public long Bytes => _arena.Capacity;
@@ -95,6 +100,7 @@ internal sealed class PolicyPass : IDisposable
 
     public void Dispose()
     {
+        Result.Free();
         Rows.Dispose();
         _arena.Dispose();
     }

@@ -12,7 +12,7 @@ public sealed class SftMethod : TrainingMethod
 {
     private readonly LanguageModel _policy;
     private readonly PolicyPass _pass;
-    private readonly float[] _logProbs;
+    private readonly float[] _perAction;
     private double _loss, _logProbSum;
     private long _actions;
 
@@ -25,7 +25,7 @@ public sealed class SftMethod : TrainingMethod
         Models = [policy];
         _policy = (LanguageModel)policy.Model;
         _pass = new PolicyPass(_policy, maxTokens, maxSequences);
-        _logProbs = new float[maxTokens];
+        _perAction = new float[maxTokens];
     }
 
     /// <inheritdoc/>
@@ -38,14 +38,15 @@ public sealed class SftMethod : TrainingMethod
     public override void Accumulate(PackedRows rows, in UpdateTotals totals)
     {
         _pass.Forward(rows);
-        Span<float> logProbs = _logProbs.AsSpan(0, _pass.Rows.HeadCount);
-        _policy.Device.Download(_pass.LogProbs, logProbs);
-        foreach (float logProb in logProbs) _logProbSum += logProb;
-        _actions += logProbs.Length;
-        _loss = -_logProbSum / totals.Actions;
-        logProbs.Fill(-1f / totals.Actions);
-        _policy.Device.Upload<float>(logProbs, _pass.DLogProbs);
+        Span<float> perAction = _perAction.AsSpan(0, _pass.Rows.HeadCount);
+        perAction.Fill(-1f / totals.Actions);
+        _policy.Device.Upload<float>(perAction, _pass.DLogProbs);
         _pass.Backward();
+        // Read once the whole step is queued.
+        _policy.Device.Download(_pass.LogProbs, perAction);
+        foreach (float logProb in perAction) _logProbSum += logProb;
+        _actions += perAction.Length;
+        _loss = -_logProbSum / totals.Actions;
     }
 
     /// <inheritdoc/>

@@ -100,15 +100,20 @@ public sealed class Trainer
             _plan.Fill(part, _rows);
             _method.Accumulate(_rows, totals);
         }
+        foreach (TrainedModel model in _models)
+        {
+            model.Optimizer.MeasureGradients();
+            if (Update >= model.FrozenUpdates) model.Optimizer.Step(model.Schedule.At((int)Update));
+        }
         _method.Report(_metrics);
         foreach (TrainedModel model in _models)
         {
-            double norm = model.Optimizer.GradientNorm(), learningRate = model.Schedule.At((int)Update);
+            // Read once all is queued: of a norm that is not finite the optimisers have changed nothing.
+            double norm = model.Optimizer.ReadGradientNorm();
             if (!double.IsFinite(norm))
                 throw new TrainingException($"Training: the gradient norm of the {model.Name} is {norm} at update {Update + 1}; lower its learning rate or check data and weights. Earlier checkpoints are intact.");
             _metrics.Set(model.GradientNormName, norm);
-            _metrics.Set(model.LearningRateName, learningRate);
-            if (Update >= model.FrozenUpdates) model.Optimizer.Step(learningRate, norm);
+            _metrics.Set(model.LearningRateName, model.Schedule.At((int)Update));
         }
         _method.AfterUpdate();
         Update++;

@@ -100,9 +100,7 @@ public sealed class HeadKernelTests
             float[] logits = OpTest.Normal(vocabulary, rows.Length * vocabulary, 2);
             // Equal logits: ranked by id.
             for (int i = 0; i < logits.Length; i += 2) logits[i] = MathF.Round(logits[i]);
-            int[] ids = new int[rows.Length];
-            float[] logProbs = new float[rows.Length];
-            Sample.Next(test.Single(logits, rows.Length, vocabulary), rows, ids, logProbs);
+            (int[] ids, float[] logProbs) = Results.Sample(test.Single(logits, rows.Length, vocabulary), rows);
             for (int i = 0; i < rows.Length; i++)
             {
                 (int id, double logProb, double margin) = SampleReference.Next(logits.AsSpan(i * vocabulary, vocabulary), rows[i]);
@@ -122,9 +120,8 @@ public sealed class HeadKernelTests
         var test = new CudaOpTest();
         float[] one = [MathF.Log(2), float.NegativeInfinity, MathF.Log(5), MathF.Log(3)];
         SampleRow[] rows = [.. Enumerable.Range(0, 24).Select(i => new SampleRow(1, i % 3 == 1 ? 2 : 0, i % 3 == 2 ? 0.79f : 1, 7, 8, (uint)i / 3))];
-        int[] ids = new int[24];
         // Every setting's row is the second of two.
-        Sample.Next(test.Single([9, 0, 0, 0, .. one], 2, 4), rows, ids, new float[24], [.. Enumerable.Repeat(1, 24)]);
+        int[] ids = Results.Sample(test.Single([9, 0, 0, 0, .. one], 2, 4), rows, [.. Enumerable.Repeat(1, 24)]).Ids;
         for (int i = 0; i < 24; i++)
         {
             float u = Bellman.Kernels.Random.Philox.Uniform(7, 8, rows[i].Position);
@@ -133,8 +130,9 @@ public sealed class HeadKernelTests
         foreach (float bad in (float[])[float.NaN, float.PositiveInfinity])
         {
             BellmanException error = Assert.Throws<BellmanException>(() =>
-                Sample.Next(test.Single([1f, 2f, 1f, bad], 2, 2), [rows[0], rows[1]], new int[2], new float[2]));
+                Results.Sample(test.Single([1f, 2f, 1f, bad], 2, 2), [rows[0], rows[1]]));
             Assert.Contains("row 1", error.Message);
+            Assert.Throws<BellmanException>(() => Results.Sample(test.Single([1f, 2f], 1, 2), [rows[0]], [1]));
         }
     }
 

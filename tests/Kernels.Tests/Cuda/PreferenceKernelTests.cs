@@ -24,8 +24,8 @@ public sealed class PreferenceKernelTests
             {
                 float[] ratios = OpTest.Normal(rows + 1, rows, 4);
                 Tensor expected = Device.Cpu.Create(DType.F32, rows, 1), actual = rows == 0 ? _test.Device.Create(DType.F32, 0, 1) : _test.Output(DType.F32, rows, 1);
-                PairLossResult e = Preference.PairLoss(Device.Cpu.Create<float>(ratios, rows, 1), options, expected);
-                PairLossResult a = Preference.PairLoss(_test.Single(ratios, rows, 1), options, actual);
+                PairLossResult e = Results.PairLoss(Device.Cpu.Create<float>(ratios, rows, 1), options, expected);
+                PairLossResult a = Results.PairLoss(_test.Single(ratios, rows, 1), options, actual);
                 string what = $"{options.Form} of {rows}";
                 TensorComparer.Close(e.Loss, a.Loss, 1e-14, 1e-13, $"loss, {what}");
                 TensorComparer.Close(expected.ToArray<float>(), Read(actual), 1e-37, 1e-6, $"gradient, {what}");
@@ -33,7 +33,7 @@ public sealed class PreferenceKernelTests
                 TensorComparer.Close(e.RejectedReward, a.RejectedReward, 1e-12, 1e-12, "rejected");
                 Assert.Equal((e.Accuracy, e.Pairs), (a.Accuracy, a.Pairs));
             }
-        Assert.True(double.IsNaN(Preference.PairLoss(_test.Single([float.NaN, 1], 2, 1), forms[0], _test.Output(DType.F32, 2, 1)).Loss));
+        Assert.True(double.IsNaN(Results.PairLoss(_test.Single([float.NaN, 1], 2, 1), forms[0], _test.Output(DType.F32, 2, 1)).Loss));
     }
 
     [Fact]
@@ -50,8 +50,8 @@ public sealed class PreferenceKernelTests
             {
                 float[] ratios = OpTest.Normal(rows, rows, 2), good = [.. OpTest.Integers(3, rows, 2).Select(x => (float)x)];
                 Tensor expected = Device.Cpu.Create(DType.F32, rows, 1), actual = _test.Output(DType.F32, rows, 1);
-                KtoLossResult e = Preference.KtoLoss(Device.Cpu.Create<float>(ratios, rows, 1), Device.Cpu.Create<float>(good, rows, 1), options, expected);
-                KtoLossResult a = Preference.KtoLoss(_test.Single(ratios, rows, 1), _test.Single(good, rows, 1), options, actual);
+                KtoLossResult e = Results.KtoLoss(Device.Cpu.Create<float>(ratios, rows, 1), Device.Cpu.Create<float>(good, rows, 1), options, expected);
+                KtoLossResult a = Results.KtoLoss(_test.Single(ratios, rows, 1), _test.Single(good, rows, 1), options, actual);
                 foreach ((double one, double other) in (ReadOnlySpan<(double, double)>)
                     [
                         (e.Loss, a.Loss), (e.DesirableBaseline, a.DesirableBaseline), (e.UndesirableBaseline, a.UndesirableBaseline),
@@ -60,7 +60,7 @@ public sealed class PreferenceKernelTests
                 TensorComparer.CloseToScale(expected.ToArray<float>(), Read(actual), 1e-6, "gradient");
                 Assert.Equal((e.Desirable, e.Undesirable), (a.Desirable, a.Undesirable));
             }
-        Assert.True(double.IsNaN(Preference.KtoLoss(_test.Single([float.NaN, 1], 2, 1), _test.Single([1, 0], 2, 1), forms[2], _test.Output(DType.F32, 2, 1)).Loss));
+        Assert.True(double.IsNaN(Results.KtoLoss(_test.Single([float.NaN, 1], 2, 1), _test.Single([1, 0], 2, 1), forms[2], _test.Output(DType.F32, 2, 1)).Loss));
     }
 
     [Fact]

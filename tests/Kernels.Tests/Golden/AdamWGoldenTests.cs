@@ -42,14 +42,15 @@ public sealed class AdamWGoldenTests
         foreach (JsonElement entry in record.GetProperty("steps").EnumerateArray())
         {
             for (int i = 0; i < names.Length; i++) file.Floats($"{key}/step{step}/grad/{names[i]}").CopyTo(state[i].Gradient.AsSpan<float>());
-            double norm = GradientNorm.Norm([.. state.Select(x => x.Gradient)]);
+            double norm = Results.Norm([.. state.Select(x => x.Gradient)]);
             TensorComparer.Close(entry.GetProperty("grad_norm_before_clip").GetDouble(), norm, 0, 1e-6, $"{key} step {step} norm");
             JsonElement maximum = record.GetProperty("max_norm"), betas = record.GetProperty("betas");
             var settings = new AdamWSettings(
                 entry.GetProperty("lr").GetDouble(), betas[0].GetDouble(), betas[1].GetDouble(), record.GetProperty("eps").GetDouble(),
                 record.GetProperty("weight_decay").GetDouble());
-            float scale = GradientNorm.ClipScale(norm, maximum.ValueKind == JsonValueKind.Null ? 0 : maximum.GetDouble());
-            AdamW.Step(state, settings, step + 1, scale);
+            settings = settings with { ClipNorm = maximum.ValueKind == JsonValueKind.Null ? 0 : maximum.GetDouble() };
+            using var list = new AdamWTensors(state);
+            AdamW.Step(list, Results.Numbers(Device.Cpu, settings, step + 1), Device.Cpu.Create<double>([norm], 1, 1));
             for (int i = 0; i < names.Length; i++)
             {
                 string what = $"{key}/step{step}";

@@ -52,7 +52,7 @@ public sealed class OreoFitStepGoldenTests
         SoftBellmanBatch inputs = packing.Inputs(batch.LogProbs(batch.PolicyLogits), batch.LogProbs(batch.ReferenceLogits));
         Guarded dValues = new(packing.Tokens, 1), dLogProbs = new(packing.Tokens, 1), dKl = new(packing.Tokens, 1, new float[packing.Tokens]);
 
-        SoftBellmanResult value = SoftBellman.ValueLoss(inputs, options, dValues.Tensor);
+        SoftBellmanResult value = Results.ValueLoss(inputs, options, dValues.Tensor);
         Same("critic_objective_f64", value.Loss);
         Same("log_loss_f64", value.Loss);
         Same("log_min_value_f64", value.MinValue);
@@ -61,18 +61,18 @@ public sealed class OreoFitStepGoldenTests
         TensorComparer.CloseToScale(file.Floats($"{key}/grad_values"), packing.Unpack(dValues.Tensor), 2e-5, $"{key} dValues", 1e-7);
         if (Flag("critic_only")) return;
 
-        SoftBellmanResult policy = SoftBellman.PolicyLoss(inputs, options, dLogProbs.Tensor);
+        SoftBellmanResult policy = Results.PolicyLoss(inputs, options, dLogProbs.Tensor);
         Same("log_actor_loss_f64", policy.Loss);
         Same("log_vs0_min_f64", policy.MinFirstValue);
         Same("log_vs0_max_f64", policy.MaxFirstValue);
 
         double coefficient = record.TryGetProperty("init_log_kl_coeff", out JsonElement start) ? Math.Exp(start.GetDouble()) : Number("kl_reg");
         bool full = Flag("unbiased_kl"), forward = Flag("forward_kl");
-        double estimate = KlPenalty.Sampled(inputs.LogProbs, inputs.ReferenceLogProbs, packing.ActionMask, packing.Starts, 0, 0, default);
+        double estimate = Results.KlSampled(inputs.LogProbs, inputs.ReferenceLogProbs, packing.ActionMask, packing.Starts, 0, 0, default);
         Same("log_kl_estimate_f64", estimate);
         double kl = full
-            ? KlPenalty.Mean(packing.Take(Divergences(batch, forward)), packing.ActionMask, packing.Starts, coefficient, 0, dKl.Tensor)
-            : KlPenalty.Sampled(inputs.LogProbs, inputs.ReferenceLogProbs, packing.ActionMask, packing.Starts, coefficient, 0, dLogProbs.Tensor);
+            ? Results.KlMean(packing.Take(Divergences(batch, forward)), packing.ActionMask, packing.Starts, coefficient, 0, dKl.Tensor)
+            : Results.KlSampled(inputs.LogProbs, inputs.ReferenceLogProbs, packing.ActionMask, packing.Starts, coefficient, 0, dLogProbs.Tensor);
         Same("log_kl_reg_f64", kl);
         Same("actor_objective_f64", policy.Loss + coefficient * kl);
 

@@ -52,8 +52,8 @@ public sealed class OreoLossGoldenTests
         SoftBellmanBatch inputs = packing.Inputs(logProbs, file.Floats($"{name}/ref_logps"));
         Guarded dLogProbs = new(packing.Tokens, 1), dValues = new(packing.Tokens, 1);
         SoftBellmanResult result = method == "value"
-            ? SoftBellman.ValueLoss(inputs, options, dValues.Tensor, dLogProbs.Tensor)
-            : SoftBellman.PolicyLoss(inputs, options, dLogProbs.Tensor, dValues.Tensor);
+            ? Results.ValueLoss(inputs, options, dValues.Tensor, dLogProbs.Tensor)
+            : Results.PolicyLoss(inputs, options, dLogProbs.Tensor, dValues.Tensor);
 
         TensorComparer.Close(record.GetProperty("loss_f64").GetDouble(), result.Loss, 1e-6, 2e-5, $"{what} loss");
         float[] gradLogProbs = packing.Unpack(dLogProbs.Tensor);

@@ -42,7 +42,7 @@ public sealed class PreferenceLossGoldenTests
         float[] chosen = Ratios(file, batch, "chosen"), rejected = Ratios(file, batch, "rejected");
         double beta = record.GetProperty("beta").GetDouble();
         Tensor d = Column(new float[2 * chosen.Length]);
-        PairLossResult result = Preference.PairLoss(Column([.. chosen.Zip(rejected, (a, b) => new[] { a, b }).SelectMany(x => x)]), new()
+        PairLossResult result = Results.PairLoss(Column([.. chosen.Zip(rejected, (a, b) => new[] { a, b }).SelectMany(x => x)]), new()
         {
             Beta = beta, Form = record.GetProperty("ipo").GetBoolean() ? PairLossForm.Ipo : PairLossForm.Sigmoid, LabelSmoothing = record.GetProperty("label_smoothing").GetDouble(),
         }, d);
@@ -60,7 +60,7 @@ public sealed class PreferenceLossGoldenTests
         float[] chosen = Ratios(file, batch, "chosen"), rejected = Ratios(file, batch, "rejected");
         double Weight(string name) => record.TryGetProperty(name, out JsonElement x) ? x.GetDouble() : 1;
         Tensor d = Column(new float[chosen.Length + rejected.Length]);
-        KtoLossResult result = Preference.KtoLoss(Column([.. chosen, .. rejected]), Column([.. chosen.Select(_ => 1f), .. rejected.Select(_ => 0f)]), new()
+        KtoLossResult result = Results.KtoLoss(Column([.. chosen, .. rejected]), Column([.. chosen.Select(_ => 1f), .. rejected.Select(_ => 0f)]), new()
         {
             Beta = record.GetProperty("beta").GetDouble(), DesirableWeight = Weight("desirable_weight"), UndesirableWeight = Weight("undesirable_weight"),
             Form = vanilla ? KtoBaselineForm.OtherSide : KtoBaselineForm.Mismatched, MismatchedLogRatio = vanilla ? 0 : Ratios(file, batch, "KL").Average(x => (double)x),
@@ -89,7 +89,7 @@ public sealed class PreferenceLossGoldenTests
         CheckSums(file, $"{key}/policy_rejected_logps", rows.Sums(rows.LogProbs), 1, 2);
         CheckSums(file, $"{key}/ref_chosen_logps", rows.Sums(rows.ReferenceLogProbs), 0, 2);
         Tensor ratios = rows.Ratios(), d = Column(new float[2 * pairs]);
-        PairLossResult result = Preference.PairLoss(ratios, new() { Beta = record.GetProperty("beta").GetDouble(), LabelSmoothing = record.GetProperty("label_smoothing").GetDouble() }, d);
+        PairLossResult result = Results.PairLoss(ratios, new() { Beta = record.GetProperty("beta").GetDouble(), LabelSmoothing = record.GetProperty("label_smoothing").GetDouble() }, d);
         TensorComparer.Close(record.GetProperty("loss_f32").GetDouble(), result.Loss, 1e-7, Tolerance, $"{key} loss");
         TensorComparer.Close(record.GetProperty("accuracy").GetDouble(), result.Accuracy, 1e-6, 0, $"{key} accuracy");
         TensorComparer.CloseToScale(file.Floats($"{key}/grad_policy_logits"), rows.LogitGradient(d), Tolerance, $"{key} gradient of the logits");
@@ -107,7 +107,7 @@ public sealed class PreferenceLossGoldenTests
         double mismatched = rows.Ratios().ToArray<float>().Average(x => (double)x);
         rows.Pack([.. Enumerable.Range(0, matched)], Attended);
         Tensor d = Column(new float[matched]);
-        KtoLossResult result = Preference.KtoLoss(rows.Ratios(), Column([.. labels.Take(matched).Select(x => (float)x)]), new()
+        KtoLossResult result = Results.KtoLoss(rows.Ratios(), Column([.. labels.Take(matched).Select(x => (float)x)]), new()
         {
             Beta = record.GetProperty("beta").GetDouble(), DesirableWeight = 1, UndesirableWeight = 1, MismatchedLogRatio = mismatched,
         }, d);

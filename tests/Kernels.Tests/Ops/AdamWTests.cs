@@ -1,3 +1,4 @@
+using Bellman.Kernels.Cuda.Simulator;
 using Bellman.Kernels.Ops.AdamW;
 using Bellman.Tests;
 using Xunit;
@@ -15,7 +16,7 @@ public sealed class AdamWTests
         // Bias correction makes the first step η·sign(g): 1·(1 − 0.1·0.5) − 0.1 = 0.85 with decay, 1 + 0.1 without.
         // m = 0.1·g, v = 0.01·g², with g = 0.5·4 and 0.5·(−4).
         Tensor p = Tensor([1f]), q = Tensor([1f]), m = Tensor([0f]), v = Tensor([0f]), m2 = Tensor([0f]), v2 = Tensor([0f]);
-        AdamW.Step([new(p, Tensor([4f]), m, v, true), new(q, Tensor([-4f]), m2, v2, false)], Settings, 1, 0.5f);
+        Results.AdamWStep([new(p, Tensor([4f]), m, v, true), new(q, Tensor([-4f]), m2, v2, false)], Settings, 1, 0.5f);
         TensorComparer.Close([0.85f, 1.1f], [p.AsSpan<float>()[0], q.AsSpan<float>()[0]], 0, 3e-7, "parameters");
         TensorComparer.Close([0.2f, -0.2f], [m.AsSpan<float>()[0], m2.AsSpan<float>()[0]], 0, 3e-7, "first moments");
         TensorComparer.Close([0.04f, 0.04f], [v.AsSpan<float>()[0], v2.AsSpan<float>()[0]], 0, 3e-7, "second moments");
@@ -38,7 +39,7 @@ public sealed class AdamWTests
         }
         for (int step = 3; step < 6; step++)
         {
-            AdamW.Step(tensors, Settings, step, 0.7f);
+            Results.AdamWStep(tensors, Settings, step, 0.7f);
             for (int i = 0; i < lengths.Length; i++)
                 AdamWReference.Step(expected[i][0], expected[i][1], expected[i][2], expected[i][3], i % 2 == 0, Settings, step, 0.7f);
         }
@@ -56,8 +57,8 @@ public sealed class AdamWTests
     {
         AdamWTensor Fresh(int seed, int n) => new(Tensor(Normal(seed, n)), Tensor(Normal(seed + 1, n)), Tensor(new float[n]), Tensor(new float[n]), true);
         AdamWTensor alone = Fresh(5, 333), together = Fresh(5, 333);
-        AdamW.Step([alone], Settings, 1, 1f);
-        AdamW.Step([Fresh(1, 77), Fresh(2, 20000), together, Fresh(3, 5)], Settings, 1, 1f);
+        Results.AdamWStep([alone], Settings, 1, 1f);
+        Results.AdamWStep([Fresh(1, 77), Fresh(2, 20000), together, Fresh(3, 5)], Settings, 1, 1f);
         Assert.Equal(alone.Parameter.ToArray<float>(), together.Parameter.ToArray<float>());
     });
 
@@ -67,7 +68,7 @@ public sealed class AdamWTests
         // A vanishing gradient moves nothing (ε), a zero one leaves zero state, NaN shows; a huge one whose square overflows
         // stops its parameter rather than blowing it up, as torch does.
         Tensor p = Tensor([1f, 1f, 1f, 1f]), m = Tensor(new float[4]), v = Tensor(new float[4]);
-        AdamW.Step([new(p, Tensor([1e-30f, 0f, float.NaN, 1e30f]), m, v, false)], Settings, 1, 1f);
+        Results.AdamWStep([new(p, Tensor([1e-30f, 0f, float.NaN, 1e30f]), m, v, false)], Settings, 1, 1f);
         float[] values = p.ToArray<float>();
         Assert.Equal([1f, 1f], values[..2]);
         Assert.True(float.IsNaN(values[2]));
@@ -75,12 +76,27 @@ public sealed class AdamWTests
         Assert.Equal(0f, m.AsSpan<float>()[1]);
     });
 
+    [Theory]
+    [InlineData(double.NaN)]
+    [InlineData(double.PositiveInfinity)]
+    public void A_norm_that_is_not_finite_changes_nothing(double norm)
+    {
+        foreach (Device device in (Device[])[Device.Cpu, new SimulatorDevice()])
+        {
+            Tensor New(float x) => device.Create<float>([x, x, x], 1, 3);
+            Tensor p = New(1), m = New(2), v = New(3);
+            using var list = new AdamWTensors([new(p, New(4), m, v, true)]);
+            AdamW.Step(list, Results.Numbers(device, Settings with { ClipNorm = 1 }, 1), device.Create<double>([norm], 1, 1));
+            Assert.Equal([1, 1, 1, 2, 2, 2, 3, 3, 3], (float[])[.. p.ToArray<float>(), .. m.ToArray<float>(), .. v.ToArray<float>()]);
+        }
+    }
+
     [Fact]
     public void Refuses_what_does_not_fit()
     {
         Tensor three = Tensor([1f, 2f, 3f]), two = Tensor([1f, 2f]);
-        Assert.Throws<ShapeException>(() => AdamW.Step([new(three, two, three, three, true)], Settings, 1, 1f));
-        Assert.Throws<ArgumentOutOfRangeException>(() => AdamW.Step([new(three, three, three, three, true)], Settings, 0, 1f));
-        Assert.Throws<BellmanException>(() => AdamW.Step([new(three, three, three, three, true)], Settings with { Beta2 = 1 }, 1, 1f));
+        Assert.Throws<ShapeException>(() => Results.AdamWStep([new(three, two, three, three, true)], Settings, 1, 1f));
+        Assert.Throws<ArgumentOutOfRangeException>(() => Results.AdamWStep([new(three, three, three, three, true)], Settings, 0, 1f));
+        Assert.Throws<BellmanException>(() => Results.AdamWStep([new(three, three, three, three, true)], Settings with { Beta2 = 1 }, 1, 1f));
     }
 }

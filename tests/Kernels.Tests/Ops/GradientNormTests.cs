@@ -10,8 +10,8 @@ public sealed class GradientNormTests
     [Fact]
     public void Numbers_worked_by_hand() => AtEveryWidth(() =>
     {
-        Assert.Equal(13.0, GradientNorm.Norm([Tensor([3f, 4f]), Tensor([12f])]));
-        Assert.Equal(0.0, GradientNorm.Norm([]));
+        Assert.Equal(13.0, Results.Norm([Tensor([3f, 4f]), Tensor([12f])]));
+        Assert.Equal(0.0, Results.Norm());
         // 13 → 1: 1/(13 + 1e-6). Below the maximum nothing changes, and 0 switches clipping off.
         TensorComparer.Close(1 / 13.000001, GradientNorm.ClipScale(13, 1), 0, 1e-7, "clip");
         Assert.Equal(1f, GradientNorm.ClipScale(0.5, 1));
@@ -28,7 +28,7 @@ public sealed class GradientNormTests
             float[] g = Normal(n, n);
             squares += GradientNormReference.SumOfSquares(g);
             guards.Add(new(n, 1, g));
-            TensorComparer.Close(Math.Sqrt(squares), GradientNorm.Norm([.. guards.Select(x => x.Tensor)]), 0, 3e-7, $"up to {n}");
+            TensorComparer.Close(Math.Sqrt(squares), Results.Norm([.. guards.Select(x => x.Tensor)]), 0, 3e-7, $"up to {n}");
         }
     });
 
@@ -40,7 +40,7 @@ public sealed class GradientNormTests
     public void Extreme_magnitudes_neither_overflow_nor_vanish(float magnitude) => AtEveryWidth(() =>
     {
         float[] g = [.. Normal(1, 1100).Select(x => x * magnitude)];
-        TensorComparer.Close(Math.Sqrt(GradientNormReference.SumOfSquares(g)), GradientNorm.Norm([Tensor(g), Tensor(new float[40])]), 0, 1e-6, "norm");
+        TensorComparer.Close(Math.Sqrt(GradientNormReference.SumOfSquares(g)), Results.Norm([Tensor(g), Tensor(new float[40])]), 0, 1e-6, "norm");
     });
 
     [Fact]
@@ -50,13 +50,13 @@ public sealed class GradientNormTests
         {
             float[] g = Normal(1, 20005);
             g[place] = float.NaN;
-            Assert.True(double.IsNaN(GradientNorm.Norm([Tensor([1f]), Tensor(g)])));
+            Assert.True(double.IsNaN(Results.Norm([Tensor([1f]), Tensor(g)])));
             g[place] = float.NegativeInfinity;
-            Assert.Equal(double.PositiveInfinity, GradientNorm.Norm([Tensor([1f]), Tensor(g)]));
+            Assert.Equal(double.PositiveInfinity, Results.Norm([Tensor([1f]), Tensor(g)]));
         }
     });
 
     [Fact]
     public void Refuses_other_element_types() =>
-        Assert.Throws<ShapeException>(() => GradientNorm.Norm([Device.Cpu.Create(DType.I32, 1, 1)]));
+        Assert.Throws<ShapeException>(() => Results.Norm([Device.Cpu.Create(DType.I32, 1, 1)]));
 }

@@ -10,13 +10,7 @@ public sealed class SampleTests
 {
     private static readonly SampleRow Greedy = new(0, 0, 1, 1, 2, 3);
 
-    private static (int[] Ids, float[] LogProbs) Next(Tensor logits, params SampleRow[] rows)
-    {
-        var ids = new int[rows.Length];
-        var logProbs = new float[rows.Length];
-        Sample.Next(logits, rows, ids, logProbs);
-        return (ids, logProbs);
-    }
+    private static (int[] Ids, float[] LogProbs) Next(Tensor logits, params SampleRow[] rows) => Results.Sample(logits, rows);
 
     [Fact]
     public void Greedy_takes_the_lowest_of_equal_ids() => AtEveryWidth(() =>
@@ -156,6 +150,7 @@ public sealed class SampleTests
         foreach (SampleRow row in (SampleRow[])
             [Greedy with { Temperature = -1 }, Greedy with { Temperature = float.NaN }, Greedy with { TopK = -1 }, Greedy with { TopP = 0 }, Greedy with { TopP = 1.1f }])
             Assert.Throws<BellmanException>(() => Next(two, row));
-        Assert.Throws<ShapeException>(() => Next(two, Greedy, Greedy));
+        Assert.Throws<ShapeException>(() => Sample.Next(two, Results.Settings(Device.Cpu, [Greedy]), Device.Cpu.Create(DType.I32, 2, 1), Device.Cpu.Create(DType.F32, 1, 1)));
+        Assert.Throws<BellmanException>(() => Next(two, Greedy, Greedy));
     });
 }

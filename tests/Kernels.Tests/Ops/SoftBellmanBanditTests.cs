@@ -49,7 +49,7 @@ public sealed class SoftBellmanBanditTests
                 (logProbs.AsSpan<float>()[3 * s], logProbs.AsSpan<float>()[3 * s + 1]) = ((float)current[0][a], (float)current[1 + a][b]);
                 (v.AsSpan<float>()[3 * s], v.AsSpan<float>()[3 * s + 1]) = ((float)values[0], (float)values[1 + a]);
             }
-            loss = SoftBellman.PolicyLoss(batch, options, dLogProbs).Loss + SoftBellman.ValueLoss(batch, options, dValues).Loss;
+            loss = Results.PolicyLoss(batch, options, dLogProbs).Loss + Results.ValueLoss(batch, options, dValues).Loss;
             for (int s = 0; s < Sequences; s++)
             {
                 (int a, int b) = (s / Second, s % Second);
@@ -95,7 +95,7 @@ public sealed class SoftBellmanBanditTests
         Tensor dValues = Column(values.Length), dLogProbs = Column(values.Length);
         foreach (double beta in (double[])[1e-9, 0])
         {
-            SoftBellmanResult result = SoftBellman.ValueLoss(batch, new() { Beta = beta }, dValues, dLogProbs);
+            SoftBellmanResult result = Results.ValueLoss(batch, new() { Beta = beta }, dValues, dLogProbs);
             TensorComparer.Close(expected, result.Loss, 0, 1e-7, $"loss at β {beta}");
             TensorComparer.CloseToScale(gradient, dValues.ToArray<float>(), 1e-6, $"gradient at β {beta}");
             TensorComparer.Close(new float[values.Length], dLogProbs.ToArray<float>(), 1e-7, 0, $"dLogProbs at β {beta}");
@@ -109,12 +109,12 @@ public sealed class SoftBellmanBanditTests
         SoftBellmanBatch batch = Random(out int[] starts);
         var options = new SoftBellmanOptions { Beta = 0.3, Form = SoftBellmanForm.Response };
         Tensor d = Column(batch.LogProbs.Rows), single = Column(batch.LogProbs.Rows), none = Column(batch.LogProbs.Rows);
-        double loss = SoftBellman.PolicyLoss(batch, options, d).Loss;
+        double loss = Results.PolicyLoss(batch, options, d).Loss;
         float[] kept = batch.LogProbs.ToArray<float>(), actions = batch.ActionMask.ToArray<float>();
         double Moved(Func<int, float> by)
         {
             for (int t = 0; t < kept.Length; t++) batch.LogProbs.AsSpan<float>()[t] = kept[t] + by(t);
-            double moved = SoftBellman.PolicyLoss(batch, options, none).Loss;
+            double moved = Results.PolicyLoss(batch, options, none).Loss;
             kept.CopyTo(batch.LogProbs.AsSpan<float>());
             return moved - loss;
         }
@@ -133,7 +133,7 @@ public sealed class SoftBellmanBanditTests
         }
         float[] first = new float[actions.Length];
         foreach (int start in starts[..2]) first[start] = 1;
-        SoftBellman.PolicyLoss(batch with { StateMask = Tensor(first, first.Length, 1) }, options with { Form = SoftBellmanForm.Step }, single);
+        Results.PolicyLoss(batch with { StateMask = Tensor(first, first.Length, 1) }, options with { Form = SoftBellmanForm.Step }, single);
         TensorComparer.CloseToScale(d.ToArray<float>(), single.ToArray<float>(), 1e-6, "one step");
     }
 

@@ -35,7 +35,7 @@ public sealed class SoftBellmanTests
     public void Policy_loss_of_numbers_worked_by_hand(SoftBellmanForm form, double loss, float[] dLogProbs, float[] dValues)
     {
         Tensor dl = Column(Normal(1, 5)), dv = Column(Normal(2, 5));
-        SoftBellmanResult result = SoftBellman.PolicyLoss(Worked(), new() { Beta = 0.1, Form = form }, dl, dv);
+        SoftBellmanResult result = Results.PolicyLoss(Worked(), new() { Beta = 0.1, Form = form }, dl, dv);
         TensorComparer.Close(loss, result.Loss, 0, 1e-6, "loss");
         TensorComparer.Close(dLogProbs, dl.ToArray<float>(), 1e-7, 1e-6, "dLogProbs");
         TensorComparer.Close(dValues, dv.ToArray<float>(), 1e-7, 1e-6, "dValues");
@@ -46,7 +46,7 @@ public sealed class SoftBellmanTests
     {
         // e₀ = 0.5 − 1 + 0.7 = 0.2, e₃ = −1.6 as above. log π₁ lies in C₀ only, log π₃ in both.
         Tensor dl = Column(Normal(1, 5)), dv = Column(Normal(2, 5));
-        SoftBellmanResult result = SoftBellman.ValueLoss(Worked(), new() { Beta = 0.1 }, dv, dl);
+        SoftBellmanResult result = Results.ValueLoss(Worked(), new() { Beta = 0.1 }, dv, dl);
         TensorComparer.Close(1.3, result.Loss, 0, 1e-6, "loss");
         TensorComparer.Close([0.2f, 0, 0, -1.6f, 0], dv.ToArray<float>(), 1e-7, 1e-6, "dValues");
         TensorComparer.Close([0.02f, 0.02f, 0, -0.14f, 0], dl.ToArray<float>(), 1e-7, 1e-6, "dLogProbs");
@@ -54,7 +54,7 @@ public sealed class SoftBellmanTests
         Assert.Equal((0.5, 0.5, 2, 1), (result.MinFirstValue, result.MaxFirstValue, result.States, result.Rewarded));
 
         // Clipped at 5: e₀ = 0.5 − 1 + 0.5 = 0, and two of the four positions are beyond.
-        result = SoftBellman.ValueLoss(Worked(), new() { Beta = 0.1, ClipLogRatio = 5 }, dv, dl);
+        result = Results.ValueLoss(Worked(), new() { Beta = 0.1, ClipLogRatio = 5 }, dv, dl);
         TensorComparer.Close(1.28, result.Loss, 0, 1e-6, "clipped loss");
         TensorComparer.Close([0, 0, 0, -0.16f, 0], dl.ToArray<float>(), 1e-7, 1e-6, "clipped dLogProbs");
         Assert.Equal(0.5, result.ClipRatio);
@@ -67,14 +67,14 @@ public sealed class SoftBellmanTests
         var batch = new SoftBellmanBatch(
             Column([-2f, 0f]), Column([0f, 0f]), Column([0f, 0f]), Column([1f, 0f]), Column([1f, 0f]), Column([1f]), Tensor([0, 2], 2, 1));
         Tensor dl = Column([7f, 7f]);
-        SoftBellmanResult result = SoftBellman.PolicyLoss(batch, new() { Beta = 0.1, Form = SoftBellmanForm.Response, Hinge = 0.5 }, dl);
+        SoftBellmanResult result = Results.PolicyLoss(batch, new() { Beta = 0.1, Form = SoftBellmanForm.Response, Hinge = 0.5 }, dl);
         TensorComparer.Close(1.44 + 1, result.Loss, 0, 1e-6, "hinge");
         TensorComparer.Close([-0.24f - 0.5f, 0f], dl.ToArray<float>(), 0, 1e-6, "hinge slope");
         // w = e^−2, and e^1 at most.
         foreach (ImportanceWeighting kind in (ImportanceWeighting[])[ImportanceWeighting.PerSequence, ImportanceWeighting.PerState])
             TensorComparer.Close(
-                Math.Exp(-2) * 1.44, SoftBellman.PolicyLoss(batch, new() { Beta = 0.1, Importance = kind }, dl).Loss, 0, 1e-6, $"{kind}");
-        SoftBellmanResult large = SoftBellman.ValueLoss(Worked(), new() { Beta = 0.1, Importance = ImportanceWeighting.PerSequence }, Column(new float[5]));
+                Math.Exp(-2) * 1.44, Results.PolicyLoss(batch, new() { Beta = 0.1, Importance = kind }, dl).Loss, 0, 1e-6, $"{kind}");
+        SoftBellmanResult large = Results.ValueLoss(Worked(), new() { Beta = 0.1, Importance = ImportanceWeighting.PerSequence }, Column(new float[5]));
         TensorComparer.Close(Math.E * 1.3, large.Loss, 0, 1e-6, "largest weight");
     }
 
@@ -172,8 +172,8 @@ public sealed class SoftBellmanTests
             ];
             Guarded dl = new(c.Tokens, 1), dv = new(c.Tokens, 1);
             SoftBellmanResult result = policy
-                ? SoftBellman.PolicyLoss(c.Batch, options, dl.Tensor, dv.Tensor)
-                : SoftBellman.ValueLoss(c.Batch, options, dv.Tensor, dl.Tensor);
+                ? Results.PolicyLoss(c.Batch, options, dl.Tensor, dv.Tensor)
+                : Results.ValueLoss(c.Batch, options, dv.Tensor, dl.Tensor);
             double Loss() => Reference(c, options, policy, constants, weights);
             TensorComparer.Close(Loss(), result.Loss, 1e-12, 1e-12, "loss");
             int at = 0;
@@ -200,7 +200,7 @@ public sealed class SoftBellmanTests
         var options = new SoftBellmanOptions { Beta = 0.3, Form = form, Importance = weighting, ClipLogRatio = clip, Hinge = hinge };
         Tensor dl = Column(new float[c.Tokens]), dv = Column(new float[c.Tokens]);
         SoftBellmanResult Run(SoftBellmanBatch batch, SoftBellmanOptions o, Tensor l, Tensor v) =>
-            policy ? SoftBellman.PolicyLoss(batch, o, l, v) : SoftBellman.ValueLoss(batch, o, v, l);
+            policy ? Results.PolicyLoss(batch, o, l, v) : Results.ValueLoss(batch, o, v, l);
         SoftBellmanResult whole = Run(c.Batch, options, dl, dv);
         options = options with { TotalSequences = 7, TotalStates = whole.States, TotalRewarded = whole.Rewarded };
         double loss = 0;
@@ -226,13 +226,13 @@ public sealed class SoftBellmanTests
         c.Batch.ActionMask.AsSpan<float>()[0] = 1;
         c.Batch.StateMask.AsSpan<float>()[0] = 1;
         Tensor dl = Column(new float[c.Tokens]), dv = Column(new float[c.Tokens]);
-        SoftBellmanResult result = SoftBellman.ValueLoss(c.Batch, new() { Beta = 0.03 }, dv, dl);
+        SoftBellmanResult result = Results.ValueLoss(c.Batch, new() { Beta = 0.03 }, dv, dl);
         Assert.True(double.IsFinite(result.Loss) && result.Loss > 1e56);
         Assert.True(float.IsFinite(dv.AsSpan<float>()[0]));
         c.Batch.LogProbs.AsSpan<float>()[0] = float.NaN;
         foreach (SoftBellmanForm form in Enum.GetValues<SoftBellmanForm>())
-            Assert.True(double.IsNaN(SoftBellman.PolicyLoss(c.Batch, new() { Beta = 0.03, Form = form, Hinge = 1 }, dl, dv).Loss));
-        Assert.True(double.IsNaN(SoftBellman.ValueLoss(c.Batch, new() { Beta = 0.03, ClipLogRatio = 1 }, dv).Loss));
+            Assert.True(double.IsNaN(Results.PolicyLoss(c.Batch, new() { Beta = 0.03, Form = form, Hinge = 1 }, dl, dv).Loss));
+        Assert.True(double.IsNaN(Results.ValueLoss(c.Batch, new() { Beta = 0.03, ClipLogRatio = 1 }, dv).Loss));
     }
 
     [Fact]
@@ -242,11 +242,11 @@ public sealed class SoftBellmanTests
         Tensor d = Column(new float[5]);
         var options = new SoftBellmanOptions { Beta = 0.1 };
         BellmanException error = Assert.Throws<BellmanException>(
-            () => SoftBellman.ValueLoss(good with { StateMask = Column([0f, 0f, 0f, 0f, 1f]) }, options, d));
+            () => Results.ValueLoss(good with { StateMask = Column([0f, 0f, 0f, 0f, 1f]) }, options, d));
         Assert.Equal("SoftBellman.ValueLoss: sequence 0 (5 tokens) has no state; drop sequences without a response.", error.Message);
-        Assert.Throws<BellmanException>(() => SoftBellman.ValueLoss(good with { SequenceStarts = Tensor([0, 4], 2, 1) }, options, d));
-        Assert.Throws<BellmanException>(() => SoftBellman.ValueLoss(good with { SequenceStarts = Tensor([0, 7, 5], 3, 1), Rewards = Column([0f, 0f]) }, options, d));
-        Assert.Throws<ShapeException>(() => SoftBellman.PolicyLoss(good with { Rewards = Column([1f, 1f]) }, options, d));
-        Assert.Throws<ShapeException>(() => SoftBellman.PolicyLoss(good, options, default));
+        Assert.Throws<BellmanException>(() => Results.ValueLoss(good with { SequenceStarts = Tensor([0, 4], 2, 1) }, options, d));
+        Assert.Throws<BellmanException>(() => Results.ValueLoss(good with { SequenceStarts = Tensor([0, 7, 5], 3, 1), Rewards = Column([0f, 0f]) }, options, d));
+        Assert.Throws<ShapeException>(() => Results.PolicyLoss(good with { Rewards = Column([1f, 1f]) }, options, d));
+        Assert.Throws<ShapeException>(() => Results.PolicyLoss(good, options, default));
     }
 }

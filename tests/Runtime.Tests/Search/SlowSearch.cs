@@ -159,15 +159,16 @@ internal sealed class SlowSearch(LanguageModel policy, ValueModel value, int[] p
     private SlowPath Step(SlowPath from, ulong? stream, bool isWhole)
     {
         List<int> ids = [.. from.Ids];
-        int[] id = [0];
-        float[] logProb = [0];
+        Tensor row = Device.Cpu.Create(DType.I32, 1, SampleRow.Words), drawn = Device.Cpu.Create(DType.I32, 1, 1);
         while (true)
         {
             float[] logits = Logits(ids);
-            Sample.Next(Device.Cpu.Create<float>(logits, 1, logits.Length), [new SampleRow(stream is null ? 0 : sampling.Temperature, 0, 1, sampling.Seed, stream ?? 0, (uint)(prompt.Length + ids.Count))], id, logProb);
-            ids.Add(id[0]);
-            bool isEnd = id[0] == TinyModels.End, isCut = !isEnd && ids.Count >= sampling.MaxTokens;
-            if (!isEnd && !isCut && (isWhole || id[0] != TinyModels.LineBreak)) continue;
+            new SampleRow(stream is null ? 0 : sampling.Temperature, 0, 1, sampling.Seed, stream ?? 0, (uint)(prompt.Length + ids.Count)).Write(0, row.AsSpan<int>());
+            Sample.Next(Device.Cpu.Create<float>(logits, 1, logits.Length), row, drawn, Device.Cpu.Create(DType.F32, 1, 1));
+            int id = drawn.AsSpan<int>()[0];
+            ids.Add(id);
+            bool isEnd = id == TinyModels.End, isCut = !isEnd && ids.Count >= sampling.MaxTokens;
+            if (!isEnd && !isCut && (isWhole || id != TinyModels.LineBreak)) continue;
             float v = Value(isEnd ? ids[..^1] : ids);
             return new SlowPath([.. ids], v, isEnd, isCut, [.. from.StepValues, v]);
         }

@@ -42,7 +42,8 @@ public sealed class AdamWTensors : IDisposable
         if (Device is KernelDevice kernels) (Table, IsAligned) = AdamWCuda.MakeTable(kernels, _items);
     }
 
-    internal ReadOnlySpan<AdamWTensor> Items => _items;
+    /// <summary>The tensors, in order.</summary>
+    public ReadOnlySpan<AdamWTensor> Items => _items;
 
     /// <summary>Where the tensors are; null when there are none.</summary>
     internal Device? Device { get; }

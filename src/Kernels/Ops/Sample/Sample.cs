@@ -26,7 +26,7 @@ public static class Sample
         const string Op = "Sample.Next";
         Device device = Contract.DeviceOf(logits, Op, "logits");
         Contract.Is(logits, device, Op, "logits", logits.Rows, logits.Columns);
-        if (logits.Columns == 0) throw new ShapeException($"{Op}: expected rows of at least 1 logit, received {logits}.");
+        if (logits.Length == 0) throw new ShapeException($"{Op}: expected at least one row of at least 1 logit, received {logits}.");
         Contract.Is(rows, device, Op, "rows", DType.I32, rows.Rows, SampleRow.Words);
         Contract.Is(ids, device, Op, "ids", DType.I32, rows.Rows, 1);
         Contract.Is(logProbs, device, Op, "logProbs", rows.Rows, 1);
