@@ -11,7 +11,7 @@ public class PreferencePerf : OpPerf
     private static readonly PairLossOptions Pair = new() { Beta = 0.1, LabelSmoothing = 0.05 };
     private static readonly KtoLossOptions Kto = new() { Beta = 0.1, DesirableWeight = 1, UndesirableWeight = 1.2, Form = KtoBaselineForm.OtherSide };
 
-    private Tensor _logRatios, _desirable, _gradient;
+    private Tensor _logRatios, _desirable, _gradient, _pairResult, _ktoResult;
 
     private int Responses => Shape.T / 2 * 2;
 
@@ -20,16 +20,17 @@ public class PreferencePerf : OpPerf
 
     /// <summary>DPO's loss and gradient.</summary>
     [Benchmark]
-    public double PairLoss() => Preference.PairLoss(_logRatios, Pair, _gradient).Loss;
+    public void PairLoss() => Preference.PairLoss(_logRatios, Pair, _pairResult, _gradient);
 
     /// <summary>KTO's loss and gradient.</summary>
     [Benchmark]
-    public double KtoLoss() => Preference.KtoLoss(_logRatios, _desirable, Kto, _gradient).Loss;
+    public void KtoLoss() => Preference.KtoLoss(_logRatios, _desirable, Kto, _ktoResult, _gradient);
 
     /// <inheritdoc/>
     protected override void Make()
     {
         (_logRatios, _gradient) = (Normal(Responses, 1, 3), Zero(Responses, 1));
+        (_pairResult, _ktoResult) = (Device.Cpu.Create(DType.F64, 1, PairLossResult.Numbers), Device.Cpu.Create(DType.F64, 1, KtoLossResult.Numbers));
         _desirable = Of<float>([.. Enumerable.Range(0, Responses).Select(i => (i + 1) % 2)], Responses, 1);
     }
 
@@ -37,14 +38,15 @@ public class PreferencePerf : OpPerf
     protected override void Check()
     {
         bool[] desirable = Array.ConvertAll(_desirable.ToArray<float>(), x => x == 1);
-        Check(PairLoss, x => PreferenceReference.PairLoss(x, Pair), "pair loss");
-        Check(KtoLoss, x => PreferenceReference.KtoLoss(x, desirable, Kto), "KTO loss");
+        Check(PairLoss, () => PairLossResult.Read(_pairResult).Loss, x => PreferenceReference.PairLoss(x, Pair), "pair loss");
+        Check(KtoLoss, () => KtoLossResult.Read(_ktoResult).Loss, x => PreferenceReference.KtoLoss(x, desirable, Kto), "KTO loss");
     }
 
-    private void Check(Func<double> op, Func<double[], double> reference, string what)
+    private void Check(Action op, Func<double> loss, Func<double[], double> reference, string what)
     {
         double[] r = Doubles(_logRatios);
-        TensorComparer.Close(reference(r), op(), 1e-9, 1e-9, what);
+        op();
+        TensorComparer.Close(reference(r), loss(), 1e-9, 1e-9, what);
         foreach (int i in (ReadOnlySpan<int>)[0, Responses / 2, Responses - 1])
             TensorComparer.Close(Slope(r, i, () => reference(r)), _gradient.AsSpan<float>()[i], 1e-9, 1e-3, $"gradient of the {what}, response {i}");
     }

@@ -11,18 +11,18 @@ public class SoftBellmanPerf : OpPerf
     private static readonly SoftBellmanOptions Options = new() { Beta = 0.03 };
 
     private SoftBellmanBatch _batch;
-    private Tensor _gradient;
+    private Tensor _gradient, _result;
 
     /// <inheritdoc/>
     public override OpWork WorkOf(string benchmark) => new(0, Floats(6.0 * Shape.T));
 
     /// <summary>The value loss and its gradient.</summary>
     [Benchmark]
-    public double ValueLoss() => SoftBellman.ValueLoss(_batch, Options, _gradient).Loss;
+    public void ValueLoss() => SoftBellman.ValueLoss(_batch, Options, _result, _gradient);
 
     /// <summary>The policy loss on tokens and its gradient.</summary>
     [Benchmark]
-    public double PolicyLoss() => SoftBellman.PolicyLoss(_batch, Options, _gradient).Loss;
+    public void PolicyLoss() => SoftBellman.PolicyLoss(_batch, Options, _result, _gradient);
 
     /// <inheritdoc/>
     protected override void Make()
@@ -30,6 +30,7 @@ public class SoftBellmanPerf : OpPerf
         Tensor mask = ActionMask();
         _batch = new SoftBellmanBatch(Normal(Shape.T, 1), Normal(Shape.T, 1), Normal(Shape.T, 1), mask, mask, Normal(Shape.B, 1), SequenceStarts());
         _gradient = Zero(Shape.T, 1);
+        _result = Device.Cpu.Create(DType.F64, 1, SoftBellmanResult.Numbers);
     }
 
     /// <inheritdoc/>
@@ -51,10 +52,12 @@ public class SoftBellmanPerf : OpPerf
             (valueLoss, policyLoss) = (valueLoss + Value(s), policyLoss + Policy(s));
         }
         Take(0);
-        TensorComparer.Close(valueLoss, ValueLoss(), 1e-9, 1e-6, "value loss");
+        ValueLoss();
+        TensorComparer.Close(valueLoss, SoftBellmanResult.Read(_result).Loss, 1e-9, 1e-6, "value loss");
         foreach (int t in (ReadOnlySpan<int>)[1, Shape.L - 2])
             TensorComparer.Close(Slope(values, t, () => Value(0)), _gradient.AsSpan<float>()[t], 1e-9, 1e-4, $"gradient of the value loss, token {t}");
-        TensorComparer.Close(policyLoss, PolicyLoss(), 1e-9, 1e-6, "policy loss");
+        PolicyLoss();
+        TensorComparer.Close(policyLoss, SoftBellmanResult.Read(_result).Loss, 1e-9, 1e-6, "policy loss");
         foreach (int t in (ReadOnlySpan<int>)[1, Shape.L - 2])
             TensorComparer.Close(Slope(logProbs, t, () => Policy(0)), _gradient.AsSpan<float>()[t], 1e-9, 1e-4, $"gradient of the policy loss, token {t}");
     }

@@ -52,6 +52,9 @@ internal sealed class CaseRun(Device device, ModelShape shape)
     /// <summary>A float32 output.</summary>
     public Tensor SingleOutput(string name, int rows, int columns, double tolerance = 1e-3) => Compare(name, device.Create(DType.F32, rows, columns), tolerance);
 
+    /// <summary>Doubles that a loss or norm leaves on the device.</summary>
+    public Tensor Result(int numbers) => device.Create(DType.F64, 1, numbers);
+
     /// <summary>Compares a tensor that is updated in place.</summary>
     public Tensor Compare(string name, Tensor tensor, double tolerance)
     {

@@ -81,19 +81,19 @@ internal static class KernelList
         Tensor keyPages = H(1, 256), valuePages = H(1, 256), one = device.Create<int>([1, 1, 1, 1], T, 1);
         PagedAttention.Append(qkv, heads, ids, keyPages, valuePages);
         PagedAttention.Forward(qkv, heads, ids, one, device.Create(DType.I32, 1, 1), keyPages, valuePages, attended);
-        AdamW.Step([new(F(2, 2), F(2, 2), F(2, 2), F(2, 2), true)], new(1e-3, 0.9, 0.95, 1e-8, 0), 1, 1);
-        GradientNorm.Norm([column]);
+        Results.AdamWStep([new(F(2, 2), F(2, 2), F(2, 2), F(2, 2), true)], new(1e-3, 0.9, 0.95, 1e-8, 0), 1, 1);
+        Results.Norm(column);
         Tensor mask = device.Create<float>([1, 1, 1, 1], T, 1);
         var batch = new SoftBellmanBatch(column, column, column, mask, mask, F(1, 1), device.Create<int>([0, T], 2, 1));
-        KlPenalty.Mean(column, mask, batch.SequenceStarts, 1, 0, F(T, 1));
-        KlPenalty.Sampled(column, column, mask, batch.SequenceStarts, 1, 0, F(T, 1));
-        SoftBellman.ValueLoss(batch, new() { Beta = 0.03 }, F(T, 1), F(T, 1));
-        foreach (SoftBellmanForm form in Enum.GetValues<SoftBellmanForm>()) SoftBellman.PolicyLoss(batch, new() { Beta = 0.03, Form = form }, F(T, 1), F(T, 1));
+        Results.KlMean(column, mask, batch.SequenceStarts, 1, 0, F(T, 1));
+        Results.KlSampled(column, column, mask, batch.SequenceStarts, 1, 0, F(T, 1));
+        Results.ValueLoss(batch, new() { Beta = 0.03 }, F(T, 1), F(T, 1));
+        foreach (SoftBellmanForm form in Enum.GetValues<SoftBellmanForm>()) Results.PolicyLoss(batch, new() { Beta = 0.03, Form = form }, F(T, 1), F(T, 1));
         Rows.CopyFirst(x, y);
         SequenceSum.Forward(column, column, mask, batch.SequenceStarts, mean: true, F(1, 1));
         SequenceSum.Backward(F(1, 1), mask, batch.SequenceStarts, mean: true, column);
-        foreach (PairLossForm form in Enum.GetValues<PairLossForm>()) Preference.PairLoss(column, new() { Beta = 1, Form = form }, F(T, 1));
-        foreach (KtoBaselineForm form in Enum.GetValues<KtoBaselineForm>()) Preference.KtoLoss(column, mask, new() { Beta = 1, Form = form }, F(T, 1));
+        foreach (PairLossForm form in Enum.GetValues<PairLossForm>()) Results.PairLoss(column, new() { Beta = 1, Form = form }, F(T, 1));
+        foreach (KtoBaselineForm form in Enum.GetValues<KtoBaselineForm>()) Results.KtoLoss(column, mask, new() { Beta = 1, Form = form }, F(T, 1));
         var head = new LmHeadInput(x, weight, 2);
         var output = new LmHeadOutput(F(T, 1), F(T, 1), F(T, 1), F(T, 1), F(T, 1), F(T, 1));
         LmHead.Logits(head, F(T, 8));
@@ -103,7 +103,7 @@ internal static class KernelList
             LmHead.Forward(head, head, direction, ids, output, null!);
             LmHead.Backward(head, head, direction, ids, output, column, direction == KlDirection.None ? default : column, H(T, C), F(8, C), null!);
         }
-        Sample.Next(F(1, 8), [new(1, 0, 1, 1, 2, 3)], new int[1], new float[1]);
+        Results.Sample(F(1, 8), [new(1, 0, 1, 1, 2, 3)]);
         var kernels = new SortedDictionary<string, Kernel>(StringComparer.Ordinal);
         foreach (LaunchReport launch in device.Launches) kernels[launch.Kernel.Name] = launch.Kernel;
         return kernels;
