@@ -78,7 +78,7 @@ internal static class Results
         return device.Create<double>(numbers, 1, numbers.Length);
     }
 
-    /// <summary>Samples from row i for setting i, or from the rows that <paramref name="sources"/> names.</summary>
+    /// <summary>Samples from row i for setting i, or from the rows that <paramref name="sources"/> names; throws where one cannot be sampled from.</summary>
     public static (int[] Ids, float[] LogProbs) Sample(Tensor logits, SampleRow[] rows, int[]? sources = null)
     {
         Device device = logits.Device;
@@ -90,7 +90,8 @@ internal static class Results
         }
         Kernels.Ops.Sample.Sample.Next(logits, Settings(device, rows, sources), ids, logProbs);
         int[] chosen = ids.ToArray<int>();
-        Kernels.Ops.Sample.Sample.Require(chosen);
+        int bad = Array.IndexOf(chosen, Kernels.Ops.Sample.Sample.Unusable);
+        if (bad >= 0) throw new BellmanException($"row {bad} cannot be sampled from");
         return (chosen, logProbs.ToArray<float>());
     }
 

@@ -142,7 +142,7 @@ public sealed class SampleTests
                 {
                     SampleRow row = Greedy with { Temperature = temperature };
                     BellmanException error = Assert.Throws<BellmanException>(() => Next(logits, row, row, row));
-                    Assert.Contains("row 1 holds NaN or +∞", error.Message);
+                    Assert.Contains("row 1", error.Message);
                 }
             }
         Tensor nothing = Tensor([float.NegativeInfinity, float.NegativeInfinity]), two = Tensor([1f, 2f]);

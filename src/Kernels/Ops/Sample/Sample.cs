@@ -17,7 +17,7 @@ public static class Sample
     /// <summary>Chooses one id per setting.</summary>
     /// <param name="logits">[m, V], float32. −∞ means never.</param>
     /// <param name="rows">I32 [n, <see cref="SampleRow.Words"/>], each row from <see cref="SampleRow.Write"/>.</param>
-    /// <param name="ids">I32 [n, 1], overwritten; <see cref="Unusable"/> where the row of logits lies outside, or holds NaN or +∞ or nothing but −∞ (see <see cref="Require"/>).</param>
+    /// <param name="ids">I32 [n, 1], overwritten; <see cref="Unusable"/> where the row of logits lies outside, or holds NaN or +∞ or nothing but −∞.</param>
     /// <param name="logProbs">[n, 1], overwritten: log-prob of the chosen id under the plain softmax, without temperature and truncation; NaN where there is none.</param>
     /// <exception cref="ShapeException">Shapes or element types do not fit together.</exception>
     /// <exception cref="DeviceException">Tensors on different devices, or no kernel for theirs.</exception>
@@ -36,13 +36,5 @@ public static class Sample
             case KernelDevice kernels: SampleCuda.Next(kernels, logits, rows, ids, logProbs); break;
             default: throw Contract.NoKernel(Op, device);
         }
-    }
-
-    /// <summary>Refuses ids, once they are read, of which one could not be chosen.</summary>
-    /// <exception cref="BellmanException">A row's logits hold NaN or +∞ or are all −∞.</exception>
-    public static void Require(ReadOnlySpan<int> ids)
-    {
-        int bad = ids.IndexOf(Unusable);
-        if (bad >= 0) throw new BellmanException($"Sample.Next: row {bad} holds NaN or +∞ or nothing but −∞; the model's weights or input are damaged.");
     }
 }
