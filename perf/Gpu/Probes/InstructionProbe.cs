@@ -41,11 +41,18 @@ internal sealed record InstructionProbe(string Name, Form[] Forms, Kernel Kernel
     /// <summary>Numbers that follow the two tensors in the launch.</summary>
     public KernelArgument[] Numbers { get; init; } = [];
 
+    /// <summary>Rows of matrices of 64 bfloat16 columns, small integers, that follow as tensor maps.</summary>
+    public int[] MatrixRows { get; init; } = [];
+
     /// <summary>Runs the probe on a device.</summary>
     public int[] Run(KernelDevice device)
     {
         Tensor input = device.Create<int>(Input, 1, Input.Length), output = device.Create<int>(new int[OutputWords], 1, OutputWords);
-        device.Launch(Kernel, Grid, [input, output, .. Numbers]);
+        Tensor[] matrices =
+        [
+            .. MatrixRows.Select((rows, i) => device.Create<BFloat16>(InstructionProbes.Noise(20 + i, rows * TensorBox.Columns).Select(x => (BFloat16)(float)(x % 5)).ToArray(), rows, TensorBox.Columns)),
+        ];
+        device.Launch(Kernel, Grid, [input, output, .. Numbers, .. matrices.Select(x => KernelArgument.Map(x, x.Rows, x.Columns))]);
         int[] words = output.ToArray<int>();
         input.Free();
         output.Free();
@@ -54,7 +61,11 @@ internal sealed record InstructionProbe(string Name, Form[] Forms, Kernel Kernel
 
     /// <summary>Runs the probe on a device and in the simulator.</summary>
     /// <exception cref="Suite.LedgerException">They differ.</exception>
-    public void Compare(KernelDevice device) => Agree(Run(new SimulatorDevice()), Run(device));
+    public void Compare(KernelDevice device)
+    {
+        if (Kernel.Target >= 90 && device is not (SimulatorDevice or { HasWarpGroups: true })) throw new Suite.CheckSkipped($"{device.Name} has no warp groups");
+        Agree(Run(new SimulatorDevice()), Run(device));
+    }
 
     /// <summary>Throws where outputs differ.</summary>
     public void Agree(int[] expected, int[] actual)

@@ -19,17 +19,17 @@ internal static class InstructionProbes
     public static IReadOnlyList<InstructionProbe> All { get; } =
     [
         .. Bellman.Kernels.Cuda.Ptx.Forms.All.Where(x => x.Kind == FormKind.Lanewise).DistinctBy(x => (x.Spelling, x.Destinations[0], string.Join(',', x.Sources))).Select(Lanewise),
-        .. MemoryProbes.All(), .. WarpProbes.All(),
+        .. MemoryProbes.All(), .. WarpProbes.All(), .. GroupProbes.All(),
     ];
 
     /// <summary>Stages a probe's kernel: thread i of the grid has its own words of input and output.</summary>
-    public static InstructionProbe Make(string name, Form[] forms, Grid grid, int[] input, int wordsPerThread, ProbeWords words, Action<KernelBuilder, Pointer<S32>, Pointer<S32>, S32> stage)
+    public static InstructionProbe Make(string name, Form[] forms, Grid grid, int[] input, int wordsPerThread, ProbeWords words, Action<KernelBuilder, Pointer<S32>, Pointer<S32>, S32> stage, int threads = Lanes)
     {
-        var k = new KernelBuilder($"probe_{new string([.. name.Select(c => char.IsAsciiLetterOrDigit(c) ? c : '_')])}", Lanes);
+        var k = new KernelBuilder($"probe_{new string([.. name.Select(c => char.IsAsciiLetterOrDigit(c) ? c : '_')])}", threads);
         Pointer<S32> source = k.ArgumentIntegers("source"), target = k.ArgumentIntegers("target");
-        S32 thread = k.BlockX.MultiplyAdd(Lanes, k.Lane);
+        S32 thread = k.BlockX.MultiplyAdd(threads, k.Thread);
         stage(k, source, target.Offset(thread * wordsPerThread), thread);
-        return new(name, forms, k.Build(), grid, input, checked((int)grid.Blocks) * Lanes * wordsPerThread, words);
+        return new(name, forms, k.Build(), grid, input, checked((int)grid.Blocks) * threads * wordsPerThread, words);
     }
 
     /// <summary>Random words.</summary>

@@ -12,6 +12,14 @@ internal sealed class RecordingDevice : KernelDevice
 
     public override string Name => "recorder";
 
+    public override bool HasWarpGroups => Hopper;
+
+    /// <summary>Whether kernels for Hopper are chosen.</summary>
+    public bool Hopper { get; init; }
+
+    // As on an H100.
+    public override int Multiprocessors => 132;
+
     /// <summary>What was launched, in order.</summary>
     public List<(Kernel Kernel, Grid Grid)> Launches { get; } = [];
 

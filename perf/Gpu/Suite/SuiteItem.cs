@@ -32,11 +32,17 @@ internal static class SuiteItems
     /// <summary>The kernels of a case, without running them.</summary>
     public static IEnumerable<Kernel> Launched(OpCase one, ModelShape shape)
     {
-        var recorder = new RecordingDevice();
-        Action call = one.Prepare(new CaseRun(recorder, shape));
-        recorder.Launches.Clear();
-        call();
-        return recorder.Launches.Select(x => x.Kernel).Distinct();
+        List<Kernel> kernels = [];
+        // For Hopper and for every other card.
+        foreach (bool hopper in (bool[])[true, false])
+        {
+            var recorder = new RecordingDevice { Hopper = hopper };
+            Action call = one.Prepare(new CaseRun(recorder, shape));
+            recorder.Launches.Clear();
+            call();
+            kernels.AddRange(recorder.Launches.Select(x => x.Kernel));
+        }
+        return kernels.Distinct();
     }
 
     public static LedgerRecord RecordOf(Kernel kernel, OpCase one, ModelShape shape) => new()

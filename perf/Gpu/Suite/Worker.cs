@@ -81,6 +81,7 @@ internal sealed class Worker(bool card, TextReader input, TextWriter output)
             _kernels = [];
             foreach ((_, Kernel kernel) in SuiteItems.Recorded()) _kernels[kernel.Name] = kernel;
         }
+        if (_kernels[name].Target >= 90 && !Card.HasWarpGroups) throw new CheckSkipped($"{Card.Card} is no Hopper, or its driver is before CUDA 12.0");
         KernelFacts facts = Card.Load(_kernels[name]);
         Say(WorkerLine.Log, $"{name}: {facts.Registers} registers, {facts.LocalBytes} local bytes; {facts.Log}");
         Say(WorkerLine.Record, string.Create(CultureInfo.InvariantCulture, $"{facts.PtxHash} {facts.Registers} {facts.LocalBytes}"));

@@ -16,6 +16,18 @@ internal readonly struct KernelArgument
 {
     private KernelArgument(RegisterType type, ulong bits, Tensor tensor) => (Type, Bits, Tensor) = (type, bits, tensor);
 
+    /// <summary>A matrix for a parameter that is a tensor map; its rows may be longer than the part that is seen.</summary>
+    public static KernelArgument Map(Tensor tensor, int rows, int columns) => new(RegisterType.B64, 0, tensor) { MappedRows = rows, MappedColumns = columns, IsMap = true };
+
+    /// <summary>Whether this is for a tensor map.</summary>
+    public bool IsMap { get; private init; }
+
+    /// <summary>Rows that a tensor map sees.</summary>
+    public int MappedRows { get; private init; }
+
+    /// <summary>Columns that a tensor map sees.</summary>
+    public int MappedColumns { get; private init; }
+
     public RegisterType Type { get; }
 
     /// <summary>The number's bits.</summary>
@@ -35,6 +47,9 @@ internal readonly struct KernelArgument
     /// <summary>Returns null, or why this cannot be passed for a parameter.</summary>
     public string? Misfit(KernelParameter parameter)
     {
+        if (IsMap != parameter.Box is not null) return $"argument {parameter.Name} is {(IsMap ? "a tensor map and the kernel declares none" : "declared as a tensor map")}";
+        if (IsMap && (Tensor.Type != DType.BF16 || Tensor.Address % 16 != 0 || Tensor.Columns % 8 != 0 || MappedRows < 1 || MappedRows > Tensor.Rows || MappedColumns < 1 || MappedColumns > Tensor.Columns))
+            return $"argument {parameter.Name}: {Tensor} seen as {MappedRows}×{MappedColumns} cannot be a tensor map (bfloat16, rows and start multiples of 16 bytes)";
         if (Type != parameter.Type) return $"argument {parameter.Name} is {Type}, the kernel declares {parameter.Type}";
         if (parameter.Element is DType element && !Tensor.IsEmpty && Tensor.Type != element)
             return $"argument {parameter.Name} is {Tensor.Type}, the kernel was staged for {element}";
@@ -53,6 +68,12 @@ internal abstract class KernelDevice : Device
 
     /// <summary>How many bytes of intermediate results an op that works chunk by chunk may keep at a time, as far as it can.</summary>
     public int ChunkBytes { get; set; } = 256 << 20;
+
+    /// <summary>Whether there are Hopper's units: tensor maps, mbarriers, matrix products of warp groups.</summary>
+    public virtual bool HasWarpGroups => false;
+
+    /// <summary>Multiprocessors: blocks of a kernel whose blocks take their work in turns.</summary>
+    public virtual int Multiprocessors => 1;
 
     /// <summary>Starts a kernel; launches run in the order in which they are given. An empty grid does nothing.</summary>
     public abstract void Launch(Kernel kernel, Grid grid, ReadOnlySpan<KernelArgument> arguments);

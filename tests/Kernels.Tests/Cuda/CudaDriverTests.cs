@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Bellman.Kernels.Cuda.Driver;
 using Bellman.Kernels.Cuda.Staging;
+using Bellman.Kernels.Ops.MatMul;
 using Bellman.Kernels.Ops.Residual;
 using Xunit;
 
@@ -31,6 +32,27 @@ public sealed unsafe class CudaDriverTests
         y.Free();
         Assert.Equal(0, driver.Held);
         Assert.Contains("was freed", Assert.Throws<DeviceException>(() => x.ToArray<BFloat16>()).Message);
+    }
+
+    [Theory]
+    [InlineData(90, 12040, true, true)]
+    [InlineData(90, 11080, true, false)]
+    [InlineData(90, 12040, false, false)]
+    [InlineData(80, 12040, true, false)]
+    [InlineData(100, 12040, true, false)]
+    public void Hoppers_products_are_given_tensor_maps_and_no_other_cards(int capability, int version, bool hasMaps, bool maps)
+    {
+        var driver = new FakeCudaDriver { Capability = capability, Version = version, HasTensorMaps = hasMaps };
+        var device = new CudaDevice(driver, 0);
+        Tensor x = device.Create(DType.BF16, 40, 72), y = device.Create(DType.BF16, 40, 24);
+        using var weight = new PackedWeight(device.Create(DType.BF16, 24, 72));
+        MatMul.Forward(x, weight, default, y);
+        string kernel = Assert.Single(driver.Launches).Kernel;
+        Assert.Equal(maps ? "matmul_hopper_kk_bf16_n256" : "matmul_kk_bf16", kernel);
+        if (maps) Assert.Equal([(x.Address, 72ul, 40ul, 144ul, 64u, 128u), (weight.Weight.Address, 72ul, 24ul, 144ul, 64u, 256u)], driver.Maps);
+        driver.Failing = nameof(FakeCudaDriver.TensorMapEncodeTiled);
+        driver.Code = 1;
+        if (maps) Assert.Contains("CUDA: cuTensorMapEncodeTiled (a, BF16 40×72) failed", Assert.Throws<DeviceException>(() => MatMul.Forward(x, weight, default, y)).Message);
     }
 
     [Fact]

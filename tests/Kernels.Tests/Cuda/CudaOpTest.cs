@@ -21,6 +21,9 @@ internal sealed class CudaOpTest
     /// <summary>What the tests run on.</summary>
     public static Func<KernelDevice> NewDevice { get; set; } = () => new SimulatorDevice();
 
+    /// <summary>A simulated Hopper, or the card.</summary>
+    public static KernelDevice NewHopper() => NewDevice() is SimulatorDevice ? new SimulatorDevice { Hopper = true } : NewDevice();
+
     public KernelDevice Device { get; init; } = NewDevice();
 
     /// <summary>The device, for what only the simulator can tell; on a card the test is skipped.</summary>

@@ -219,6 +219,21 @@ internal sealed unsafe class FakeCudaDriver : ICudaDriver
         return Result();
     }
 
+    public bool HasTensorMaps { get; init; } = true;
+
+    /// <summary>What tensor maps were made of: address, sizes, stride, box rows.</summary>
+    public List<(long Address, ulong Columns, ulong Rows, ulong Stride, uint BoxColumns, uint BoxRows)> Maps { get; } = [];
+
+    public int TensorMapEncodeTiled(
+        void* map, int type, uint rank, void* address, ulong* sizes, ulong* strides, uint* box, uint* steps, int interleave, int swizzle, int promotion, int fill)
+    {
+        // As the driver: addresses of 16 bytes, a map of 64.
+        if ((long)address % 16 != 0 || (long)map % 64 != 0 || strides[0] % 16 != 0 || type != 9 || rank != 2 || swizzle != 3) return 1;
+        Maps.Add(((long)address, sizes[0], sizes[1], strides[0], box[0], box[1]));
+        *(long*)map = Maps.Count;
+        return Result();
+    }
+
     public int GetErrorName(int error, byte** name) => Words(error, name, $"CUDA_ERROR_{error}", false);
 
     public int GetErrorString(int error, byte** text) => Words(error, text, $"fake words {error}", true);

@@ -105,7 +105,13 @@ internal static class KernelList
         }
         Results.Sample(F(1, 8), [new(1, 0, 1, 1, 2, 3)]);
         var kernels = new SortedDictionary<string, Kernel>(StringComparer.Ordinal);
-        foreach (LaunchReport launch in device.Launches) kernels[launch.Kernel.Name] = launch.Kernel;
+        var hopper = new SimulatorDevice { Checks = false, Hopper = true };
+        Tensor G(int rows, int columns) => hopper.Create(DType.BF16, rows, columns);
+        using var groupWeight = new PackedWeight(G(8, C));
+        MatMul.Forward(G(T, C), groupWeight, G(1, 8), G(T, 8));
+        MatMul.BackwardInput(G(T, 8), groupWeight, G(T, C), add: true);
+        MatMul.BackwardWeight(G(T, 8), G(T, C), hopper.Create(DType.F32, 8, C), default, null!);
+        foreach (LaunchReport launch in device.Launches.Concat(hopper.Launches)) kernels[launch.Kernel.Name] = launch.Kernel;
         return kernels;
     }
 }

@@ -12,14 +12,15 @@ namespace Bellman.Kernels.Cuda.Driver;
 internal sealed unsafe class CudaDevice : KernelDevice
 {
     private const int LowestCapability = 80, LowestDriver = 11040;
-    private const int CapabilityMajor = 75, CapabilityMinor = 76, MemoryPools = 115, ReleaseThreshold = 4;
+    private const int CapabilityMajor = 75, CapabilityMinor = 76, MemoryPools = 115, ReleaseThreshold = 4, MultiprocessorCount = 16;
+    private const int Hopper = 90, VersionOfTensorMaps = 12000, MapBytes = 128, MapAlignment = 64;
     private static readonly Dictionary<int, CudaDevice> Cards = [];
     private readonly CudaApi _api;
     private readonly CudaContext _context;
     private readonly CudaModules _modules;
     // By address, not by storage: a storage that is forgotten must stay free to be collected.
     private readonly Dictionary<nint, (string Purpose, long Bytes)> _live = [];
-    private readonly int _device;
+    private readonly int _device, _version;
 
     public CudaDevice(ICudaDriver driver, int ordinal)
     {
@@ -32,7 +33,7 @@ internal sealed unsafe class CudaDevice : KernelDevice
         _api.Check(driver.DeviceGetCount(&count));
         if (ordinal < 0 || ordinal >= count) throw new DeviceException($"CUDA: device {ordinal} was asked for, the driver has {count}, numbered from 0; use one of them or cpu.");
         _api.Check(driver.DeviceGet(&device, ordinal));
-        (_device, DriverVersion, Card) = (device, Version(version), ReadName(device));
+        (_device, _version, DriverVersion, Card) = (device, version, Version(version), ReadName(device));
         Capability = 10 * _api.Attribute(CapabilityMajor, device) + _api.Attribute(CapabilityMinor, device);
         if (Capability < LowestCapability)
             throw new DeviceException($"CUDA: {Card} has compute capability {Capability / 10}.{Capability % 10}, {LowestCapability / 10}.0 (Ampere) or later is needed; use cpu.");
@@ -42,6 +43,7 @@ internal sealed unsafe class CudaDevice : KernelDevice
         Stream = new CudaStream(_context);
         _modules = new CudaModules(_context);
         KeepFreedMemory(device);
+        Multiprocessors = _api.Attribute(MultiprocessorCount, device);
     }
 
     /// <summary>The device of a card, one in the process: tensors of two devices do not mix.</summary>
@@ -67,6 +69,11 @@ internal sealed unsafe class CudaDevice : KernelDevice
 
     /// <summary>Called before each launch; what it returns is called after. For measuring.</summary>
     public Func<Kernel, Action>? Around { get; set; }
+
+    // Code for Hopper's units runs on Hopper alone, not on what came after.
+    public override bool HasWarpGroups => Capability == Hopper && _version >= VersionOfTensorMaps && _api.Raw.HasTensorMaps;
+
+    public override int Multiprocessors { get; }
 
     /// <summary>Where everything is queued.</summary>
     public CudaStream Stream { get; }
@@ -162,6 +169,8 @@ internal sealed unsafe class CudaDevice : KernelDevice
         nint function = _modules.Function(kernel);
         ulong* bits = stackalloc ulong[arguments.Length];
         void** pointers = stackalloc void*[arguments.Length];
+        byte* maps = stackalloc byte[MapBytes * arguments.Length + MapAlignment];
+        maps += MapAlignment - (int)((nint)maps % MapAlignment);
         for (int i = 0; i < arguments.Length; i++)
         {
             if (arguments[i].Misfit(kernel.Parameters[i]) is string misfit) throw new DeviceException($"CUDA: kernel {kernel.Name}: {misfit}.");
@@ -169,12 +178,26 @@ internal sealed unsafe class CudaDevice : KernelDevice
                 throw new DeviceException($"CUDA: kernel {kernel.Name}: argument {kernel.Parameters[i].Name} is on {arguments[i].Tensor.Device.Name}; copy it to {Name} first.");
             bits[i] = arguments[i].Type == RegisterType.B64 ? (ulong)arguments[i].Tensor.Address : arguments[i].Bits;
             pointers[i] = &bits[i];
+            if (arguments[i].IsMap) Encode(arguments[i], kernel.Parameters[i], pointers[i] = maps + MapBytes * i);
         }
         Action? after = Around?.Invoke(kernel);
         int result = _api.Raw.LaunchKernel(
             function, (uint)grid.X, (uint)grid.Y, (uint)grid.Z, (uint)kernel.Threads, 1, 1, (uint)kernel.SharedBytes, Stream.Handle, pointers, null);
         if (result != 0) _api.Check(result, $"{kernel.Name} on {grid.X}×{grid.Y}×{grid.Z} blocks", "Raw.LaunchKernel()");
         after?.Invoke();
+    }
+
+    // How the tensor memory accelerator is told of a matrix; see cuda.h, cuTensorMapEncodeTiled.
+    private void Encode(in KernelArgument argument, KernelParameter parameter, void* map)
+    {
+        const int Bf16 = 9, NoInterleave = 0, Swizzle128 = 3, Promote256 = 3, FillZero = 0;
+        ulong* sizes = stackalloc ulong[] { (ulong)argument.MappedColumns, (ulong)argument.MappedRows };
+        ulong stride = (ulong)argument.Tensor.Columns * sizeof(ushort);
+        uint* box = stackalloc uint[] { TensorBox.Columns, (uint)parameter.Box!.Value.Rows };
+        uint* steps = stackalloc uint[] { 1, 1 };
+        _api.Check(
+            _api.Raw.TensorMapEncodeTiled(map, Bf16, 2, (void*)argument.Tensor.Address, sizes, &stride, box, steps, NoInterleave, Swizzle128, Promote256, FillZero),
+            $"{parameter.Name}, {argument.Tensor}", "Raw.TensorMapEncodeTiled()");
     }
 
     /// <summary>Gives memory back once the work queued before is done. Called by finalisers too: it never throws.</summary>

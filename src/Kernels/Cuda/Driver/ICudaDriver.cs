@@ -42,6 +42,11 @@ internal unsafe interface ICudaDriver
     int FuncGetAttribute(int* value, int attribute, nint function);
     int FuncSetAttribute(nint function, int attribute, int value);
     int LaunchKernel(nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint sharedBytes, nint stream, void** arguments, void** extra);
+    /// <summary>Whether the driver has <see cref="TensorMapEncodeTiled"/>: from CUDA 12.0 on.</summary>
+    bool HasTensorMaps { get; }
+
+    int TensorMapEncodeTiled(
+        void* map, int type, uint rank, void* address, ulong* sizes, ulong* strides, uint* box, uint* steps, int interleave, int swizzle, int promotion, int fill);
     int GetErrorName(int error, byte** name);
     int GetErrorString(int error, byte** text);
 }

@@ -47,6 +47,7 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
     private readonly delegate* unmanaged<int*, int, nint, int> _funcGetAttribute;
     private readonly delegate* unmanaged<nint, int, int, int> _funcSetAttribute;
     private readonly delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, int> _launchKernel;
+    private readonly delegate* unmanaged<void*, int, uint, void*, ulong*, ulong*, uint*, uint*, int, int, int, int, int> _tensorMapEncodeTiled;
     private readonly delegate* unmanaged<int, byte**, int> _getErrorName;
     private readonly delegate* unmanaged<int, byte**, int> _getErrorString;
 
@@ -88,6 +89,9 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
         _funcGetAttribute = (delegate* unmanaged<int*, int, nint, int>)Find(library, "cuFuncGetAttribute");
         _funcSetAttribute = (delegate* unmanaged<nint, int, int, int>)Find(library, "cuFuncSetAttribute");
         _launchKernel = (delegate* unmanaged<nint, uint, uint, uint, uint, uint, uint, uint, nint, void**, void**, int>)Find(library, "cuLaunchKernel");
+        // Drivers before CUDA 12.0 lack it; they are good for all cards before Hopper.
+        if (NativeLibrary.TryGetExport(library, "cuTensorMapEncodeTiled", out nint encode))
+            _tensorMapEncodeTiled = (delegate* unmanaged<void*, int, uint, void*, ulong*, ulong*, uint*, uint*, int, int, int, int, int>)encode;
         _getErrorName = (delegate* unmanaged<int, byte**, int>)Find(library, "cuGetErrorName");
         _getErrorString = (delegate* unmanaged<int, byte**, int>)Find(library, "cuGetErrorString");
     }
@@ -177,6 +181,12 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
     public int FuncSetAttribute(nint function, int attribute, int value) => _funcSetAttribute(function, attribute, value);
 
     public int LaunchKernel(nint function, uint gridX, uint gridY, uint gridZ, uint blockX, uint blockY, uint blockZ, uint sharedBytes, nint stream, void** arguments, void** extra) => _launchKernel(function, gridX, gridY, gridZ, blockX, blockY, blockZ, sharedBytes, stream, arguments, extra);
+
+    public bool HasTensorMaps => _tensorMapEncodeTiled != null;
+
+    public int TensorMapEncodeTiled(
+        void* map, int type, uint rank, void* address, ulong* sizes, ulong* strides, uint* box, uint* steps, int interleave, int swizzle, int promotion, int fill) =>
+        _tensorMapEncodeTiled(map, type, rank, address, sizes, strides, box, steps, interleave, swizzle, promotion, fill);
 
     public int GetErrorName(int error, byte** name) => _getErrorName(error, name);
 

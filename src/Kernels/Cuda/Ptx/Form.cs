@@ -59,6 +59,42 @@ internal enum FormKind
     /// <summary>Matrix product of the warp.</summary>
     MatrixMultiply,
 
+    /// <summary>The address of a kernel parameter, numbered by the immediate.</summary>
+    ParameterAddress,
+
+    /// <summary>Sets up an mbarrier for the immediate's number of arrivals: address.</summary>
+    MbarrierInit,
+
+    /// <summary>Arrives at an mbarrier: address, and where it expects data too, bytes.</summary>
+    MbarrierArrive,
+
+    /// <summary>Whether the mbarrier's phase of a parity is over: address, parity.</summary>
+    MbarrierWait,
+
+    /// <summary>Makes writes of this thread visible to asynchronous copies and matrix products.</summary>
+    ProxyFence,
+
+    /// <summary>Makes mbarriers that this thread has set up visible to asynchronous copies.</summary>
+    MbarrierFence,
+
+    /// <summary>Asynchronous copy of a box of a matrix to shared memory: shared address, tensor map, column, row, mbarrier.</summary>
+    TensorCopy,
+
+    /// <summary>Orders the registers of matrix products after what was done to them before.</summary>
+    GroupFence,
+
+    /// <summary>Closes a group of asynchronous matrix products.</summary>
+    GroupCommit,
+
+    /// <summary>Waits until at most the immediate's number of groups of matrix products is under way.</summary>
+    GroupWait,
+
+    /// <summary>Asynchronous matrix product of four warps from shared memory: two descriptors, whether to add; the immediate's bits 0 and 1 say which operands lie the other way.</summary>
+    GroupMultiply,
+
+    /// <summary>Gives registers back or asks for more: the immediate is the number a thread.</summary>
+    SetRegisters,
+
     /// <summary>Structured control flow: begins where the predicate holds.</summary>
     If,
 

@@ -149,6 +149,25 @@ internal static unsafe class Forms
         Sources = [B32, B32, B32, B32, B32, B32, F32, F32, F32, F32], Isa = 70, Target = 80,
     };
 
+    // Hopper: barriers in memory, the tensor memory accelerator, matrix products of warp groups
+    public static readonly Form ParameterAddress = new() { Spelling = "mov.b64", Kind = FormKind.ParameterAddress, Destinations = [B64] };
+    public static readonly Form GenericParameter = Lanewise("cvta.param.u64", B64, [B64], &LaneMath.Unary<long, LaneOps.Move<long>>, 77, 70);
+    public static readonly Form MbarrierInit = Hopper("mbarrier.init.shared::cta.b64", FormKind.MbarrierInit, [], [B32]);
+    public static readonly Form MbarrierArrive = Hopper("mbarrier.arrive.shared::cta.b64", FormKind.MbarrierArrive, [], [B32]);
+    public static readonly Form MbarrierExpect = Hopper("mbarrier.arrive.expect_tx.shared::cta.b64", FormKind.MbarrierArrive, [], [B32, B32]);
+    public static readonly Form MbarrierWait = Hopper("mbarrier.try_wait.parity.shared::cta.b64", FormKind.MbarrierWait, [Pred], [B32, B32]);
+    public static readonly Form MbarrierFence = Hopper("fence.mbarrier_init.release.cluster", FormKind.MbarrierFence, [], []);
+    public static readonly Form ProxyFence = Hopper("fence.proxy.async.shared::cta", FormKind.ProxyFence, [], []);
+    public static readonly Form TensorCopy = Hopper(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes", FormKind.TensorCopy, [], [B32, B64, B32, B32, B32]);
+
+    public static readonly Form GroupFence = Hopper("wgmma.fence.sync.aligned", FormKind.GroupFence, [], []);
+    public static readonly Form GroupCommit = Hopper("wgmma.commit_group.sync.aligned", FormKind.GroupCommit, [], []);
+    public static readonly Form GroupWait = Hopper("wgmma.wait_group.sync.aligned", FormKind.GroupWait, [], []);
+    public static readonly Form GroupMultiply128 = GroupMultiply(128), GroupMultiply256 = GroupMultiply(256);
+    public static readonly Form MoreRegisters = Hopper("setmaxnreg.inc.sync.aligned.u32", FormKind.SetRegisters, [], []);
+    public static readonly Form FewerRegisters = Hopper("setmaxnreg.dec.sync.aligned.u32", FormKind.SetRegisters, [], []);
+
     // control flow, printed as labels and branches
     public static readonly Form If = new() { Spelling = "if", Kind = FormKind.If, Sources = [Pred] };
     public static readonly Form Else = new() { Spelling = "else", Kind = FormKind.Else };
@@ -171,6 +190,12 @@ internal static unsafe class Forms
     private static Form Lanewise(
         string spelling, RegisterType destination, RegisterType[] sources, delegate*<byte*, byte*, byte*, byte*, uint, void> lanes, int isa = 60, int target = 60) =>
         new() { Spelling = spelling, Kind = FormKind.Lanewise, Destinations = [destination], Sources = sources, Lanes = lanes, Isa = isa, Target = target };
+
+    private static Form Hopper(string spelling, FormKind kind, RegisterType[] destinations, RegisterType[] sources) =>
+        new() { Spelling = spelling, Kind = kind, Destinations = destinations, Sources = sources, Isa = 80, Target = 90 };
+
+    private static Form GroupMultiply(int columns) => Hopper(
+        $"wgmma.mma_async.sync.aligned.m64n{columns}k16.f32.bf16.bf16", FormKind.GroupMultiply, [.. Enumerable.Repeat(F32, columns / 2)], [B64, B64, Pred]);
 
     private static Form Shuffle(string spelling, RegisterType type) =>
         new() { Spelling = spelling, Kind = FormKind.Shuffle, Destinations = [type], Sources = [type] };

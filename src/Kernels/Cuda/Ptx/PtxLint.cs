@@ -43,7 +43,7 @@ internal static partial class PtxLint
         else if (line.StartsWith(".extern .shared", StringComparison.Ordinal)) state.Symbols.Add("shared_memory");
         else if (line.StartsWith(".param ", StringComparison.Ordinal)) CheckParameter(line, state);
         else if (line.StartsWith(".reg ", StringComparison.Ordinal)) CheckDeclaration(line, state);
-        else if (line is "{" or ")" || line.StartsWith(".visible .entry ", StringComparison.Ordinal) || line.StartsWith(".maxntid ", StringComparison.Ordinal)
+        else if (line is "{" or ")" || line.StartsWith(".visible .entry ", StringComparison.Ordinal) || line.StartsWith(".maxntid ", StringComparison.Ordinal) || line == ".minnctapersm 1"
             || line.StartsWith(".address_size ", StringComparison.Ordinal)) return;
         else if (line == "}") state.Ended = true;
         else if (line[^1] == ':')
@@ -57,7 +57,9 @@ internal static partial class PtxLint
     private static void CheckParameter(string line, State state)
     {
         string[] words = line.TrimEnd(',').Split(' ');
-        if (words.Length != 3 || words[1] is not (".u64" or ".u32" or ".f32" or ".f64")) state.Add($"'{line}' is no parameter");
+        // A tensor map.
+        if (words is [_, ".align", "64", ".b8", _] && words[4].EndsWith("[128]", StringComparison.Ordinal)) words = [words[0], ".b8", words[4][..^5]];
+        if (words.Length != 3 || words[1] is not (".u64" or ".u32" or ".f32" or ".f64" or ".b8")) state.Add($"'{line}' is no parameter");
         else if (!state.Parameters.TryAdd(words[2], words[1])) state.Add($"parameter {words[2]} stands twice");
     }
 
@@ -120,6 +122,12 @@ internal static partial class PtxLint
             if (!state.Parameters.TryGetValue(name, out string? type)) state.Add($"parameter {name} is not there");
             else if (!form.Spelling.EndsWith(type, StringComparison.Ordinal)) state.Add($"parameter {name} is {type}, read by {form.Spelling}");
         }
+        else if (form.Kind == FormKind.ParameterAddress)
+        {
+            string name = operands[(operands.IndexOf(' ') + 1)..];
+            if (!state.Parameters.TryGetValue(name, out string? type)) state.Add($"parameter {name} is not there");
+            else if (type != ".b8") state.Add($"parameter {name} is {type}, its address is taken");
+        }
         else if (form.Kind == FormKind.SharedAddress && !state.Symbols.Contains("shared_memory")) state.Add("shared_memory is not declared");
     }
 
@@ -129,12 +137,15 @@ internal static partial class PtxLint
         int literals = form.Kind switch
         {
             FormKind.Special or FormKind.SharedAddress or FormKind.Parameter or FormKind.CopyWait or FormKind.Barrier or FormKind.WarpBarrier or FormKind.Vote => 1,
-            FormKind.CopyAsync => 1,
+            FormKind.CopyAsync or FormKind.ParameterAddress or FormKind.MbarrierInit or FormKind.MbarrierArrive or FormKind.GroupWait or FormKind.SetRegisters => 1,
             FormKind.Shuffle => 3,
+            FormKind.GroupMultiply => 4,
             _ => 0,
         };
         if (received.Length != form.Destinations.Length + form.Sources.Length + literals) return false;
         if (form.Kind == FormKind.Special && !received[1].Text.StartsWith('%')) return false;
+        if (form.Kind == FormKind.ParameterAddress && !char.IsAsciiLetter(received[1].Text[0])) return false;
+        if (form.Kind == FormKind.MbarrierArrive && received[0].Text != "_") return false;
         if (form.Kind == FormKind.SharedAddress && !received[1].Text.StartsWith("shared_memory", StringComparison.Ordinal)) return false;
         Operand[] values = Values(form, received);
         for (int i = 0; i < values.Length; i++)
@@ -150,6 +161,7 @@ internal static partial class PtxLint
     private static Operand[] Values(Form form, Operand[] received) => form.Kind switch
     {
         FormKind.CopyAsync => [received[0], received[1], received[3]],
+        FormKind.MbarrierArrive => received[1..],
         _ => received[..(form.Destinations.Length + form.Sources.Length)],
     };
 

@@ -17,11 +17,14 @@ internal static class PtxPrinter
         var text = new StringBuilder();
         text.Append($".version {kernel.Isa / 10}.{kernel.Isa % 10}\n.target sm_{kernel.Target}{(kernel.Target == 90 ? "a" : "")}\n.address_size 64\n\n");
         // Dynamic shared memory: static memory ends at 48 KiB.
-        if (kernel.SharedBytes > 0) text.Append(".extern .shared .align 128 .b8 shared_memory[];\n\n");
+        if (kernel.SharedBytes > 0) text.Append($".extern .shared .align {kernel.SharedAlignment} .b8 shared_memory[];\n\n");
         text.Append($".visible .entry {kernel.Name}(");
         for (int i = 0; i < kernel.Parameters.Length; i++)
-            text.Append($"{(i == 0 ? "" : ",")}\n    .param {ParameterType(kernel.Parameters[i].Type)} {ParameterName(kernel, i)}");
-        text.Append($"\n)\n.maxntid {kernel.Threads}, 1, 1\n{{\n");
+            text.Append($"{(i == 0 ? "" : ",")}\n    .param {(kernel.Parameters[i].Box is null ? $"{ParameterType(kernel.Parameters[i].Type)} {ParameterName(kernel, i)}" : $".align 64 .b8 {ParameterName(kernel, i)}[128]")}");
+        text.Append($"\n)\n.maxntid {kernel.Threads}, 1, 1\n");
+        // Without it the assembler cannot tell how many registers there are to pass on, and ignores the passing.
+        if (kernel.Instructions.Any(x => x.Form.Kind == FormKind.SetRegisters)) text.Append(".minnctapersm 1\n");
+        text.Append("{\n");
 
         string[] names = NameRegisters(kernel, text);
         var labels = new Labels();
@@ -79,6 +82,14 @@ internal static class PtxPrinter
             FormKind.LoadMatrix => $"{x.Form} {Braced(x.Destinations, names)}, [{S(0)}]",
             FormKind.MatrixMultiply =>
                 $"{x.Form} {Braced(x.Destinations, names)}, {Braced(x.Sources.AsSpan(0, 4), names)}, {Braced(x.Sources.AsSpan(4, 2), names)}, {Braced(x.Sources.AsSpan(6, 4), names)}",
+            FormKind.ParameterAddress => $"{x.Form} {D(0)}, {ParameterName(kernel, x.Immediate)}",
+            FormKind.MbarrierInit => $"{x.Form} [{S(0)}], {x.Immediate}",
+            FormKind.MbarrierArrive => $"{x.Form} _, [{S(0)}]{(x.Sources.Length > 1 ? $", {S(1)}" : "")}",
+            FormKind.MbarrierWait => $"{x.Form} {D(0)}, [{S(0)}], {S(1)}",
+            FormKind.TensorCopy => $"{x.Form} [{S(0)}], [{S(1)}, {{{S(2)}, {S(3)}}}], [{S(4)}]",
+            FormKind.ProxyFence or FormKind.MbarrierFence or FormKind.GroupFence or FormKind.GroupCommit => x.Form.Spelling,
+            FormKind.GroupWait or FormKind.SetRegisters => $"{x.Form} {x.Immediate}",
+            FormKind.GroupMultiply => $"{x.Form} {Braced(x.Destinations, names)}, {S(0)}, {S(1)}, {S(2)}, 1, 1, {x.Immediate & 1}, {x.Immediate >> 1}",
             FormKind.If => $"@!{S(0)} bra {labels.Of(x.Partner)}",
             // Falls past the other branch, which begins here.
             FormKind.Else => $"bra {labels.Of(x.Partner)};\n{labels.Of(index)}:",

@@ -6,9 +6,9 @@ namespace Bellman.Kernels.Cuda.Simulator;
 /// Who touched which two bytes of a block's shared memory, and what each warp knows of the others. Every warp has a clock
 /// that its barriers move on; an access is stamped with it. An access of another thread is in order when a barrier lies
 /// between: for another warp a barrier of the block, within a warp one of the warp or the block. Instructions of one warp are
-/// not in order by themselves: its lanes may run apart.
+/// not in order by themselves: its lanes may run apart. Mbarriers order too: see the other part of this class.
 /// </summary>
-internal sealed class SharedShadow
+internal sealed partial class SharedShadow
 {
     private const uint Several = 33;
     private readonly int _warps;
@@ -16,6 +16,9 @@ internal sealed class SharedShadow
     private readonly uint[] _readers;
     private readonly ushort[] _pending;
     private readonly uint[] _clock, _known;
+
+    // The clock from which on a warp's lanes have not met again.
+    private readonly uint[] _met;
 
     public SharedShadow(int bytes, int warps)
     {
@@ -25,7 +28,12 @@ internal sealed class SharedShadow
         _readers = new uint[(long)cells * warps];
         _pending = new ushort[cells];
         _clock = new uint[warps];
+        _met = new uint[warps];
         _known = new uint[warps * warps];
+        _partial = new uint[warps * warps];
+        _partialLanes = new uint[warps];
+        _fenced = new uint[warps];
+        _groupReads = new ushort[cells];
     }
 
     /// <summary>The stamp of an access that a warp makes now.</summary>
@@ -38,7 +46,11 @@ internal sealed class SharedShadow
         Array.Clear(_readers);
         Array.Clear(_pending);
         Array.Fill(_clock, 1u);
+        Array.Fill(_met, 1u);
         Array.Clear(_known);
+        Array.Clear(_partialLanes);
+        Array.Clear(_fenced);
+        Array.Clear(_groupReads);
     }
 
     /// <summary>All warps have met.</summary>
@@ -46,11 +58,15 @@ internal sealed class SharedShadow
     {
         for (int warp = 0; warp < _warps; warp++)
             for (int other = 0; other < _warps; other++) _known[warp * _warps + other] = _clock[other];
-        for (int warp = 0; warp < _warps; warp++) _clock[warp]++;
+        for (int warp = 0; warp < _warps; warp++) WarpBarrier(warp);
     }
 
     /// <summary>The lanes of a warp have met.</summary>
-    public void WarpBarrier(int warp) => _clock[warp]++;
+    public void WarpBarrier(int warp)
+    {
+        _met[warp] = ++_clock[warp];
+        SharePartial(warp);
+    }
 
     /// <summary>Whether an access with this stamp is in order before what another thread does now.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -58,7 +74,7 @@ internal sealed class SharedShadow
     {
         if (earlierThread == thread) return true;
         int earlierWarp = earlierThread >> 5;
-        return earlierWarp == warp ? stamp < _clock[warp] : stamp <= _known[warp * _warps + earlierWarp];
+        return earlierWarp == warp ? stamp < _met[warp] : stamp <= Known(warp, thread & 31, earlierWarp);
     }
 
     /// <summary>Notes a read. Returns null, or what is wrong with it.</summary>
@@ -68,11 +84,11 @@ internal sealed class SharedShadow
         uint clock = _clock[warp];
         for (int cell = offset >> 1, end = (offset + bytes + 1) >> 1; cell < end; cell++)
         {
-            if (_pending[cell] != 0) return (FaultKind.PendingCopy, $"reads byte {cell * 2} of shared memory, which thread {_pending[cell] - 1} is still copying; wait for its group, then meet at a barrier");
+            if (_pending[cell] != 0) return (FaultKind.PendingCopy, $"reads byte {cell * 2} of shared memory, {Pending(cell, "which thread {0} is still copying; wait for its group, then meet at a barrier")}");
             ulong writer = _writers[cell];
             if (writer == 0) return (FaultKind.UninitialisedMemory, $"reads byte {cell * 2} of shared memory, which nothing has written");
             int writing = (int)(writer & 0xFFFF) - 1;
-            if (!InOrder(writing, (uint)(writer >> 32), warp, thread))
+            if (!IsVisible(writer, warp, thread))
                 return (FaultKind.SharedRace, $"reads byte {cell * 2} of shared memory, written by thread {writing} with no barrier in between");
             ref uint reader = ref _readers[cell * _warps + warp];
             // A later clock's read stands for the earlier ones: what orders it orders them.
@@ -83,7 +99,7 @@ internal sealed class SharedShadow
     }
 
     /// <summary>Notes a write, or the start of an asynchronous one. Returns null, or what is wrong with it.</summary>
-    public (FaultKind Kind, string Detail)? Write(int offset, int bytes, int warp, int lane, bool starts = false, bool delivers = false)
+    public (FaultKind Kind, string Detail)? Write(int offset, int bytes, int warp, int lane, bool starts = false, bool delivers = false, bool barrier = false)
     {
         int thread = warp * 32 + lane;
         ulong mine = (ulong)_clock[warp] << 32 | (uint)(thread + 1);
@@ -95,9 +111,10 @@ internal sealed class SharedShadow
                 _writers[cell] = mine;
                 continue;
             }
-            if (_pending[cell] != 0) return (FaultKind.PendingCopy, $"writes byte {cell * 2} of shared memory, into which thread {_pending[cell] - 1} is still copying");
+            if (_pending[cell] != 0) return (FaultKind.PendingCopy, $"writes byte {cell * 2} of shared memory, {Pending(cell, "into which thread {0} is still copying")}");
+            if (_groupReads[cell] != 0) return (FaultKind.SharedRace, $"writes byte {cell * 2} of shared memory, which a matrix product under way still reads; wait for it, then tell the writer");
             ulong writer = _writers[cell];
-            if (writer != 0 && !InOrder((int)(writer & 0xFFFF) - 1, (uint)(writer >> 32), warp, thread))
+            if (writer != 0 && !IsVisible(writer, warp, thread))
                 return (FaultKind.SharedRace, $"writes byte {cell * 2} of shared memory, written by thread {(writer & 0xFFFF) - 1} with no barrier in between");
             for (int other = 0; other < _warps; other++)
             {
@@ -110,6 +127,7 @@ internal sealed class SharedShadow
             }
             _writers[cell] = mine;
             if (starts) _pending[cell] = (ushort)(thread + 1);
+            else if (barrier) _pending[cell] = BarrierMark;
         }
         return null;
     }

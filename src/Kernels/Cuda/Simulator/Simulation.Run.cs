@@ -28,6 +28,7 @@ internal sealed unsafe partial class Simulation
             {
                 warp.Counter = counter;
                 CheckSet(warp, ref x, mask);
+                if (_hasProducts) CheckProducts(warp, ref x);
             }
             if (x.Kind == FormKind.Lanewise)
             {
@@ -102,7 +103,28 @@ internal sealed unsafe partial class Simulation
                         if ((mask >> lane & 1) != 0) warp.Groups[lane]++;
                     break;
                 case FormKind.CopyWait: Deliver(warp, mask, x.Immediate); break;
-                case FormKind.Fence: break;
+                case FormKind.Fence or FormKind.SetRegisters: break;
+                case FormKind.ParameterAddress: new Span<long>(rows + x.D, 32).Fill(x.Immediate); break;
+                case FormKind.MbarrierInit: InitMbarrier(warp, ref x, mask); break;
+                case FormKind.MbarrierArrive: Arrive(warp, ref x, mask); break;
+                case FormKind.MbarrierWait:
+                    if (!TryWait(warp, ref x, mask))
+                    {
+                        warp.State = WarpState.AtMbarrier;
+                        warp.Executed += executed;
+                        return;
+                    }
+                    break;
+                case FormKind.MbarrierFence: FenceMbarriers(warp); break;
+                case FormKind.ProxyFence:
+                    FenceMbarriers(warp);
+                    _shadow?.FenceProxy(warp.Number);
+                    break;
+                case FormKind.TensorCopy: StartTensorCopy(warp, ref x, mask); break;
+                case FormKind.GroupFence: RequireGroup(warp, mask); warp.FencedAt = warp.Time; break;
+                case FormKind.GroupCommit: RequireGroup(warp, mask); warp.ProductGroup++; break;
+                case FormKind.GroupWait: FinishProducts(warp, mask, x.Immediate); break;
+                case FormKind.GroupMultiply: StartProduct(warp, ref x, mask); break;
                 case FormKind.Shuffle: Exchange(warp, ref x, mask); break;
                 case FormKind.Vote: Vote(warp, ref x, mask); break;
                 case FormKind.LoadMatrix: LoadMatrix(warp, ref x, mask); break;
@@ -114,6 +136,7 @@ internal sealed unsafe partial class Simulation
         warp.Executed += executed;
         warp.Counter = counter;
         warp.State = WarpState.Finished;
+        if (warp.Products.Count > 0) throw Fault(FaultKind.ForgottenProduct, warp, -1, $"the kernel ends with {warp.Products.Count} matrix products that were never waited for");
         if (warp.Copies.Count > 0)
             throw Fault(FaultKind.ForgottenCopy, warp, warp.Copies[0].Lane, $"the kernel ends with {warp.Copies.Count} asynchronous copies that were never waited for");
     }

@@ -23,6 +23,7 @@ internal sealed unsafe partial class Simulation : IDisposable
     private readonly AccessCounts[] _counts;
     private readonly Grid _grid;
     private readonly uint _firstBlock;
+    private readonly bool _hasProducts;
     private int _block;
 
     public Simulation(Kernel kernel, Grid grid, ReadOnlySpan<KernelArgument> arguments, Func<Tensor, Region> locate, Func<int, Allocation?> allocations, bool checks, uint firstBlock)
@@ -30,6 +31,7 @@ internal sealed unsafe partial class Simulation : IDisposable
         (_kernel, _grid, _allocations, _firstBlock) = (kernel, grid, allocations, firstBlock);
         _arguments = new Region[kernel.Parameters.Length];
         _argumentBits = new ulong[kernel.Parameters.Length];
+        _maps = new MappedMatrix[kernel.Parameters.Length];
         Bind(arguments, locate);
         (_code, int rowBytes, int[] rows) = Decoder.Decode(kernel);
         _constants = [.. kernel.Registers.Select(x => x.IsConstant ? LaneMath.All : 0)];
@@ -42,6 +44,7 @@ internal sealed unsafe partial class Simulation : IDisposable
         _shared = (byte*)NativeMemory.AlignedAlloc((nuint)Math.Max(128, kernel.SharedBytes), 128);
         _shadow = checks ? new SharedShadow(kernel.SharedBytes, _warps.Length) : null;
         _counts = new AccessCounts[kernel.Instructions.Length];
+        _hasProducts = kernel.Instructions.Any(x => x.Form.Kind == FormKind.GroupMultiply);
     }
 
     /// <summary>Instructions run, times the lanes that ran them.</summary>
@@ -62,6 +65,7 @@ internal sealed unsafe partial class Simulation : IDisposable
         {
             _block = block;
             _shadow?.Reset();
+            _mbarriers.Clear();
             foreach (SimulatedWarp warp in _warps) warp.Reset(_constants);
             int barriers = 0;
             do
@@ -71,6 +75,7 @@ internal sealed unsafe partial class Simulation : IDisposable
                     if (_warps[number].State == WarpState.Ready) RunWarp(_warps[number]);
             }
             while (Release());
+            FinishBlock();
             foreach (SimulatedWarp warp in _warps) LaneInstructions += warp.Executed;
         }
     }
@@ -85,8 +90,10 @@ internal sealed unsafe partial class Simulation : IDisposable
     private bool Release()
     {
         SimulatedWarp? waiting = null, finished = null;
+        if (Wake()) return true;
         foreach (SimulatedWarp warp in _warps)
         {
+            if (warp.State == WarpState.AtMbarrier) throw Deadlock(warp);
             if (warp.State == WarpState.Finished)
             {
                 finished = warp;
@@ -120,6 +127,7 @@ internal sealed unsafe partial class Simulation : IDisposable
             if (arguments[i].Type != RegisterType.B64 || arguments[i].Tensor.IsEmpty) continue;
             // Every argument has an address range of its own, so that a step beyond a tensor is seen inside its storage too.
             _arguments[i] = locate(arguments[i].Tensor) with { Name = _kernel.Parameters[i].Name };
+            _maps[i] = new(arguments[i].MappedRows, arguments[i].MappedColumns, arguments[i].Tensor.Columns);
             _argumentBits[i] = (ulong)(i + 1) << Allocation.OffsetBits;
         }
     }

@@ -31,6 +31,14 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
     /// <summary>See <see cref="ActivationType"/>.</summary>
     public DType Activations { get; init; } = DType.BF16;
 
+    public override bool HasWarpGroups => Hopper;
+
+    /// <summary>Whether kernels for Hopper are chosen where there are some.</summary>
+    public bool Hopper { get; init; }
+
+    /// <summary>Few, so that a block has several tiles.</summary>
+    public override int Multiprocessors => 3;
+
     /// <summary>Whether accesses are compared with the shadow memory.</summary>
     public bool Checks { get; init; } = true;
 

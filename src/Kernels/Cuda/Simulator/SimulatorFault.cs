@@ -44,6 +44,24 @@ internal enum FaultKind
     /// <summary>A copy whose byte count is not between 0 and its size.</summary>
     BadCopySize,
 
+    /// <summary>Something that asynchronous units do not see yet: written data, an mbarrier, registers.</summary>
+    MissingFence,
+
+    /// <summary>A register of a matrix product that is under way.</summary>
+    PendingProduct,
+
+    /// <summary>Matrix products that the kernel never waited for, or that not all warps of a group took part in.</summary>
+    ForgottenProduct,
+
+    /// <summary>An mbarrier that was not set up, has too many arrivals, or expects other bytes than come.</summary>
+    BadMbarrier,
+
+    /// <summary>A tensor map, or a descriptor of a matrix in shared memory, that cannot be.</summary>
+    BadDescriptor,
+
+    /// <summary>All warps wait, and nothing can wake one.</summary>
+    Deadlock,
+
     /// <summary>More instructions than any sensible kernel runs.</summary>
     Endless,
 

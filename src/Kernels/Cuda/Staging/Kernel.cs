@@ -16,7 +16,19 @@ internal readonly record struct SourceLine(string File, int Line)
 /// <param name="Name">As the author named it.</param>
 /// <param name="Type">B64 for pointers.</param>
 /// <param name="Element">Element type behind a pointer; null for numbers and tables.</param>
-internal sealed record KernelParameter(string Name, RegisterType Type, DType? Element);
+/// <param name="Box">For a tensor map, the piece that one copy brings; null for all else.</param>
+internal sealed record KernelParameter(string Name, RegisterType Type, DType? Element, TensorBox? Box = null);
+
+/// <summary>
+/// The piece of a bfloat16 matrix that one copy of the tensor memory accelerator brings to shared memory: rows of 64 numbers, 128 bytes, whose
+/// 16-byte chunks are swizzled by the row as <see cref="GroupTile"/> says. What lies outside the matrix becomes zero.
+/// </summary>
+internal readonly record struct TensorBox(int Rows)
+{
+    public const int Columns = 64, RowBytes = 128;
+
+    public int Bytes => Rows * RowBytes;
+}
 
 /// <summary>One instruction: a row of the table with its registers. Registers are indices into <see cref="Kernel.Registers"/>.</summary>
 internal sealed record Instruction(Form Form, int[] Destinations, int[] Sources, int Immediate, SourceLine Line)
@@ -38,6 +50,9 @@ internal sealed class Kernel
 
     /// <summary>Bytes of shared memory of a block.</summary>
     public required int SharedBytes { get; init; }
+
+    /// <summary>Alignment of shared memory; more than usual where swizzles are counted from its addresses.</summary>
+    public int SharedAlignment => Target >= 90 ? 1024 : 128;
 
     /// <summary>Parameters in order.</summary>
     public required KernelParameter[] Parameters { get; init; }

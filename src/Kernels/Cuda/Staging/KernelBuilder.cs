@@ -109,11 +109,11 @@ internal sealed partial class KernelBuilder
     /// <param name="count">Number of elements.</param>
     public Shared<T> Shared<T>(int count) where T : struct, IStaged<T> => new(this, TakeShared(count * T.Type.Bytes()), count);
 
-    /// <summary>Takes bytes of shared memory, aligned to 128, and returns their offset.</summary>
-    public int TakeShared(int bytes)
+    /// <summary>Takes bytes of shared memory and returns their offset.</summary>
+    public int TakeShared(int bytes, int alignment = 128)
     {
-        int offset = _sharedBytes;
-        _sharedBytes = (_sharedBytes + bytes + 127) / 128 * 128;
+        int offset = (_sharedBytes + alignment - 1) / alignment * alignment;
+        _sharedBytes = (offset + bytes + 127) / 128 * 128;
         return offset;
     }
 

@@ -46,6 +46,11 @@ internal static class MatMulCuda
         if (c.Columns % 2 != 0)
             throw new ShapeException($"MatMul.{product}: on {device.Name} results have an even number of columns, received {c}; pad the model's width or run it on cpu.");
         int columns = layout.AlongB ? b.Rows : b.Columns;
+        if (MatMulHopperCuda.CanMultiply(device, a, b))
+        {
+            MatMulHopperCuda.Launch(device, layout.AlongA, layout.AlongB, layout.Add, a, b, bias, c, columns, depth);
+            return;
+        }
         var grid = new Grid((columns + TileN - 1) / TileN, (c.Rows + TileM - 1) / TileM);
         if (layout.Bias) device.Launch(Kernels[layout], grid, [a, b, c, c.Rows, columns, depth, a.Columns, b.Columns, c.Columns, bias]);
         else device.Launch(Kernels[layout], grid, [a, b, c, c.Rows, columns, depth, a.Columns, b.Columns, c.Columns]);
