@@ -110,6 +110,8 @@ internal static class KernelList
         using var groupWeight = new PackedWeight(G(8, C));
         MatMul.Forward(G(T, C), groupWeight, G(1, 8), G(T, 8));
         MatMul.BackwardInput(G(T, 8), groupWeight, G(T, C), add: true);
+        // Enough rows for wide tiles.
+        MatMul.Forward(G(3 * 128, C), groupWeight, default, G(3 * 128, 8));
         MatMul.BackwardWeight(G(T, 8), G(T, C), hopper.Create(DType.F32, 8, C), default, null!);
         foreach (LaunchReport launch in device.Launches.Concat(hopper.Launches)) kernels[launch.Kernel.Name] = launch.Kernel;
         return kernels;
