@@ -21,6 +21,15 @@ internal unsafe interface IVector<TSelf> where TSelf : struct, IVector<TSelf>
     /// <summary>Unaligned store.</summary>
     static abstract void Store(TSelf value, float* target);
 
+    /// <summary>Words of two bfloat16 numbers each: those in the low halves, as floats.</summary>
+    static abstract TSelf LoadLowHalves(uint* source);
+
+    /// <summary>Words of two bfloat16 numbers each: those in the high halves, as floats.</summary>
+    static abstract TSelf LoadHighHalves(uint* source);
+
+    /// <summary>As many signed bytes as there are lanes, as floats.</summary>
+    static abstract TSelf LoadSBytes(sbyte* source);
+
     /// <summary>a + b.</summary>
     static abstract TSelf operator +(TSelf a, TSelf b);
 

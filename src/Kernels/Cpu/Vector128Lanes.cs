@@ -26,6 +26,16 @@ internal readonly unsafe struct Vector128Lanes(Vector128<float> value) : IVector
     public static void Store(Vector128Lanes value, float* target) => value._value.Store(target);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128Lanes LoadLowHalves(uint* source) => new((Vector128.Load(source) << 16).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128Lanes LoadHighHalves(uint* source) => new((Vector128.Load(source) & Vector128.Create(0xFFFF0000u)).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128Lanes LoadSBytes(sbyte* source) =>
+        new(Vector128.ConvertToSingle(Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(int*)source).AsSByte()))));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128Lanes operator +(Vector128Lanes a, Vector128Lanes b) => new(a._value + b._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

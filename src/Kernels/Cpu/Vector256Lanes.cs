@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Bellman.Kernels.Cpu;
 
@@ -24,6 +25,20 @@ internal readonly unsafe struct Vector256Lanes(Vector256<float> value) : IVector
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector256Lanes value, float* target) => value._value.Store(target);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256Lanes LoadLowHalves(uint* source) => new((Vector256.Load(source) << 16).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256Lanes LoadHighHalves(uint* source) => new((Vector256.Load(source) & Vector256.Create(0xFFFF0000u)).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256Lanes LoadSBytes(sbyte* source)
+    {
+        if (Avx2.IsSupported) return new(Vector256.ConvertToSingle(Avx2.ConvertToVector256Int32(source)));
+        (Vector128<int> low, Vector128<int> high) = Vector128.Widen(Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(long*)source).AsSByte()));
+        return new(Vector256.ConvertToSingle(Vector256.Create(low, high)));
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256Lanes operator +(Vector256Lanes a, Vector256Lanes b) => new(a._value + b._value);

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Bellman.Kernels.Cpu;
 
@@ -24,6 +25,22 @@ internal readonly unsafe struct Vector512Lanes(Vector512<float> value) : IVector
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static void Store(Vector512Lanes value, float* target) => value._value.Store(target);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512Lanes LoadLowHalves(uint* source) => new((Vector512.Load(source) << 16).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512Lanes LoadHighHalves(uint* source) => new((Vector512.Load(source) & Vector512.Create(0xFFFF0000u)).AsSingle());
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512Lanes LoadSBytes(sbyte* source)
+    {
+        if (Avx512F.IsSupported) return new(Vector512.ConvertToSingle(Avx512F.ConvertToVector512Int32(Vector128.Load(source))));
+        (Vector128<short> low, Vector128<short> high) = Vector128.Widen(Vector128.Load(source));
+        (Vector128<int> a, Vector128<int> b) = Vector128.Widen(low);
+        (Vector128<int> c, Vector128<int> d) = Vector128.Widen(high);
+        return new(Vector512.ConvertToSingle(Vector512.Create(Vector256.Create(a, b), Vector256.Create(c, d))));
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512Lanes operator +(Vector512Lanes a, Vector512Lanes b) => new(a._value + b._value);

@@ -1,5 +1,6 @@
 using System.Buffers;
 using Bellman.Kernels;
+using Bellman.Kernels.Ops.MatMul;
 using static Bellman.Runtime.Checkpoints.SafetensorsTypes;
 
 namespace Bellman.Runtime.Checkpoints;
@@ -16,6 +17,9 @@ public sealed class CheckpointReader : IDisposable
 
     /// <summary>File name of the list of shards.</summary>
     public const string IndexFile = "model.safetensors.index.json";
+
+    // Elements converted at a time: 1 MiB of floats stays in the cache.
+    private const int PieceElements = 1 << 18;
 
     private readonly Dictionary<string, SafetensorsReader> _home = [];
     private readonly List<SafetensorsReader> _files = [];
@@ -78,38 +82,64 @@ public sealed class CheckpointReader : IDisposable
     /// <exception cref="CheckpointException">The tensor is missing, has another shape or an integer type, or holds NaN or infinity.</exception>
     public void Load(string name, IReadOnlyList<long> shape, Tensor target)
     {
+        SafetensorsReader file = Fitting(name, shape);
+        if (file.Entry(name).Length != target.Length || target.Type is not (DType.F32 or DType.BF16))
+            throw new ShapeException($"Loading tensor {Quote(name)}: expected an F32 or BF16 tensor of {file.Entry(name).Length} elements, received {target}; allocate it by the model's configuration.");
+        if (target.Length == 0) return;
+        if (target.Length <= int.MaxValue) target = target.Reshape((int)target.Length, 1);
+        BFloat16[] narrow = ArrayPool<BFloat16>.Shared.Rent(target.Type == DType.BF16 ? Math.Max(PieceElements, target.Columns) : 0);
+        ReadPieces(file, name, target.Rows, target.Columns, (row, values) =>
+        {
+            Tensor part = target.Slice(row, values.Length / target.Columns);
+            if (target.Type == DType.F32)
+            {
+                part.Device.Upload<float>(values, part);
+                return;
+            }
+            FloatConversion.ToBFloat16(values, narrow);
+            part.Device.Upload<BFloat16>(narrow.AsSpan(0, values.Length), part);
+        });
+        ArrayPool<BFloat16>.Shared.Return(narrow);
+    }
+
+    /// <summary>Loads a matrix into rows of frozen weights, a piece at a time, after the same checks.</summary>
+    /// <param name="name">Name in the folder.</param>
+    /// <param name="shape">Sizes that the model's configuration asks for.</param>
+    /// <param name="target">Where the weight goes.</param>
+    /// <param name="first">Row of the target where it begins.</param>
+    /// <exception cref="CheckpointException">The tensor is missing, has another shape or an integer type, or holds NaN or infinity.</exception>
+    public void Load(string name, IReadOnlyList<long> shape, FrozenWeight target, int first) =>
+        ReadPieces(Fitting(name, shape), name, (int)shape[0], target.Inputs, (row, values) => target.SetRows(first + row, values));
+
+    /// <summary>The file that holds a tensor, which must have a shape.</summary>
+    private SafetensorsReader Fitting(string name, IReadOnlyList<long> shape)
+    {
         SafetensorsReader file = Home(name);
         SafetensorsEntry entry = file.Entry(name);
         if (!entry.Shape.SequenceEqual(shape))
             throw new CheckpointException($"{file.Path}: tensor {Quote(name)}: expected shape {Describe(shape)} by {ConfigName}, received {Describe(entry.Shape)}; "
                 + "the weights and the configuration belong to different models.");
-        if (entry.Length != target.Length || target.Type is not (DType.F32 or DType.BF16))
-            throw new ShapeException($"Loading tensor {Quote(name)}: expected an F32 or BF16 tensor of {entry.Length} elements, received {target}; allocate it by the model's configuration.");
-        if (target.Length == 0) return;
-        if (target.Length <= int.MaxValue) target = target.Reshape((int)target.Length, 1);
-        const int Chunk = 1 << 18;
-        int rows = Math.Min(target.Rows, Math.Max(1, Chunk / target.Columns));
-        float[] floats = ArrayPool<float>.Shared.Rent(rows * target.Columns);
-        BFloat16[] narrow = ArrayPool<BFloat16>.Shared.Rent(target.Type == DType.BF16 ? rows * target.Columns : 0);
-        for (int row = 0; row < target.Rows; row += rows)
+        return file;
+    }
+
+    /// <summary>Reads a tensor as floats, whole rows at a time; every number must be finite.</summary>
+    private static void ReadPieces(SafetensorsReader file, string name, int rows, int columns, TakeRows take)
+    {
+        int most = Math.Clamp(PieceElements / columns, 1, Math.Max(1, rows));
+        float[] floats = ArrayPool<float>.Shared.Rent(most * columns);
+        for (int row = 0; row < rows; row += most)
         {
-            Tensor part = target.Slice(row, Math.Min(rows, target.Rows - row));
-            Span<float> values = floats.AsSpan(0, (int)part.Length);
-            long start = (long)row * target.Columns;
+            Span<float> values = floats.AsSpan(0, Math.Min(most, rows - row) * columns);
+            long start = (long)row * columns;
             file.ReadFloats(name, start, values);
             if (FloatConversion.FirstNonFinite(values) is >= 0 and var bad)
                 throw new CheckpointException($"{file.Path}: tensor {Quote(name)}: expected finite weights, received {values[bad]} at element {start + bad}; the model is damaged, save or download it again.");
-            if (target.Type == DType.F32)
-            {
-                part.Device.Upload<float>(values, part);
-                continue;
-            }
-            FloatConversion.ToBFloat16(values, narrow);
-            part.Device.Upload<BFloat16>(narrow.AsSpan(0, values.Length), part);
+            take(row, values);
         }
         ArrayPool<float>.Shared.Return(floats);
-        ArrayPool<BFloat16>.Shared.Return(narrow);
     }
+
+    private delegate void TakeRows(int row, ReadOnlySpan<float> values);
 
     /// <summary>Refuses a folder whose tensors are not exactly the expected ones; all missing and all unknown names are reported together.</summary>
     /// <param name="expected">Names that the model's configuration asks for.</param>

@@ -15,6 +15,9 @@ public sealed class SafetensorsTensor
 
     private readonly Action<Stream> _write;
 
+    /// <summary>Reads one row of a matrix.</summary>
+    internal delegate void RowReader(int row, Span<float> target);
+
     private SafetensorsTensor(string name, string type, IReadOnlyList<long> shape, long length, Action<Stream> write)
     {
         if (name.Length == 0 || name == SafetensorsHeader.Metadata)
@@ -81,6 +84,25 @@ public sealed class SafetensorsTensor
             if (tensor.Length > 0) Download(stream, tensor, stored);
         });
     }
+
+    /// <summary>A matrix whose rows are read one by one, stored as F32 or rounded to BF16.</summary>
+    /// <param name="name">Name.</param>
+    /// <param name="rows">Number of rows.</param>
+    /// <param name="columns">Length of a row.</param>
+    /// <param name="read">Fills a buffer with the row of a number.</param>
+    /// <param name="stored">F32 or BF16.</param>
+    /// <exception cref="CheckpointException">The stored type is neither F32 nor BF16.</exception>
+    internal static SafetensorsTensor Rows(string name, int rows, int columns, RowReader read, DType stored) =>
+        new(name, FloatName(name, stored), [rows, columns], (long)rows * columns, stream =>
+        {
+            var row = new float[columns];
+            var narrow = new BFloat16[stored == DType.BF16 ? columns : 0];
+            for (int i = 0; i < rows; i++)
+            {
+                read(i, row);
+                WriteFloats(stream, row, stored, narrow);
+            }
+        });
 
     /// <summary>Writes the elements in the file's form.</summary>
     internal void Write(Stream stream) => _write(stream);

@@ -53,7 +53,7 @@ public sealed class Decoder : IDisposable
     public void Forward(TokenBatch batch, DecoderActivations activations, Arena scratch)
     {
         _rotary.Ensure(batch.LongestSequence);
-        Embedding.Forward(batch.Ids, EmbeddingTable.Value, Config.EmbeddingScale, activations.Embedded);
+        Embed(batch.Ids, activations.Embedded);
         for (int layer = 0; layer < _blocks.Length; layer++) _blocks[layer].Forward(activations.Block(layer), batch, _rotary, scratch);
         RmsNorm.Forward(activations.Block(_blocks.Length - 1).Output, _finalNorm.Value, Config.RmsNormEpsilon, activations.Hidden, activations.Rstd);
     }
@@ -81,7 +81,7 @@ public sealed class Decoder : IDisposable
     public void ForwardPaged(in PagedStep step, int longest, ReadOnlySpan<Tensor> keys, ReadOnlySpan<Tensor> values, DecoderActivations activations)
     {
         _rotary.Ensure(longest);
-        Embedding.Forward(step.Ids, EmbeddingTable.Value, Config.EmbeddingScale, activations.Embedded);
+        Embed(step.Ids, activations.Embedded);
         for (int layer = 0; layer < _blocks.Length; layer++)
             _blocks[layer].ForwardPaged(activations.Block(layer), step, _rotary, keys[layer], values[layer]);
         RmsNorm.Forward(activations.Block(_blocks.Length - 1).Output, _finalNorm.Value, Config.RmsNormEpsilon, activations.Hidden, activations.Rstd);
@@ -91,5 +91,11 @@ public sealed class Decoder : IDisposable
     public void Dispose()
     {
         foreach (DecoderBlock block in _blocks) block.Dispose();
+    }
+
+    private void Embed(Tensor ids, Tensor embedded)
+    {
+        if (EmbeddingTable.Frozen is { } table) Embedding.Forward(ids, table, Config.EmbeddingScale, embedded);
+        else Embedding.Forward(ids, EmbeddingTable.Value, Config.EmbeddingScale, embedded);
     }
 }

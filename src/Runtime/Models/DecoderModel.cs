@@ -7,6 +7,8 @@ namespace Bellman.Runtime.Models;
 /// <summary>A decoder with a head: a <see cref="LanguageModel"/> (policy, reference) or a <see cref="ValueModel"/>.</summary>
 public abstract class DecoderModel : IDisposable
 {
+    private const int PieceElements = 1 << 20;
+
     private protected DecoderModel(ModelConfig config, Device device)
     {
         Config = config.Validate();
@@ -49,12 +51,19 @@ public abstract class DecoderModel : IDisposable
         {
             Parameter parameter = Parameters.Items[i];
             var random = new PhiloxRandom(seed, (ulong)i);
-            var values = new float[parameter.Length];
             string name = parameter.Parts[0].Name;
-            if (parameter.Decays && name != ValueModel.HeadName)
-                for (int j = 0; j < values.Length; j++) values[j] = (float)(0.02 * random.NextNormal());
-            else if (name.EndsWith("norm.weight", StringComparison.Ordinal)) Array.Fill(values, 1f);
-            parameter.Set(values);
+            bool isNormal = parameter.Decays && name != ValueModel.HeadName;
+            // Some rows at a time: a vocabulary's rows need not be there twice.
+            int rows = Math.Clamp(PieceElements / parameter.Columns, 1, parameter.Rows);
+            var values = new float[rows * parameter.Columns];
+            if (!isNormal && name.EndsWith("norm.weight", StringComparison.Ordinal)) Array.Fill(values, 1f);
+            for (int row = 0; row < parameter.Rows; row += rows)
+            {
+                Span<float> piece = values.AsSpan(0, Math.Min(rows, parameter.Rows - row) * parameter.Columns);
+                if (isNormal)
+                    foreach (ref float value in piece) value = (float)(0.02 * random.NextNormal());
+                parameter.SetRows(row, piece);
+            }
         }
         WeightsChanged();
     }

@@ -13,12 +13,12 @@ public sealed class LanguageModel : DecoderModel
 
     private readonly Parameter _head;
 
-    private LanguageModel(ModelConfig config, Device device, bool trainable, bool exact = false) : base(config with { IsValueModel = false }, device)
+    private LanguageModel(ModelConfig config, Device device, bool trainable, bool exact = false, WeightFormat? frozen = null) : base(config with { IsValueModel = false }, device)
     {
         _head = config.TieWordEmbeddings ? Decoder.EmbeddingTable : Parameters.AddMatrix(config.HiddenSize, (HeadName, config.VocabularySize));
-        Parameters.Allocate(device, trainable, exact);
+        Parameters.Allocate(device, trainable, exact, frozen);
         Decoder.Bind();
-        Head = new PackedWeight(_head.Value);
+        Head = _head.Pack();
     }
 
     /// <summary>The head's weights [V, C].</summary>
@@ -30,23 +30,34 @@ public sealed class LanguageModel : DecoderModel
     /// <summary>Loads a Hugging Face folder.</summary>
     /// <param name="folder">Folder with <c>config.json</c> and safetensors weights.</param>
     /// <param name="device">Where to put it; the CPU by default.</param>
-    /// <param name="trainable">Whether to keep gradients.</param>
+    /// <param name="trainable">Whether to keep gradients, and weights that can be changed.</param>
+    /// <param name="weights">
+    /// How the matrices of a model that is not trainable are held on CPU. By default as they are stored: bfloat16 where all of them are, float32
+    /// otherwise.
+    /// </param>
     /// <exception cref="Checkpoints.CheckpointException">A file is missing or does not fit; the message names it.</exception>
-    public static LanguageModel Load(string folder, Device? device = null, bool trainable = false)
+    /// <exception cref="BellmanException">A format was asked for with <paramref name="trainable"/> or for another device.</exception>
+    public static LanguageModel Load(string folder, Device? device = null, bool trainable = false, WeightFormat? weights = null)
     {
-        var model = new LanguageModel(ModelConfig.Load(folder), device ?? Device.Cpu, trainable);
-        return ModelFiles.LoadInto(model, folder, optional: null);
+        ModelConfig config = ModelConfig.Load(folder);
+        WeightFormat? frozen = ModelFiles.FormatFor(folder, device ??= Device.Cpu, trainable, weights);
+        return ModelFiles.LoadInto(new LanguageModel(config, device, trainable, frozen: frozen), folder, optional: null);
     }
 
     /// <summary>A model with fresh weights.</summary>
-    public static LanguageModel Create(ModelConfig config, ulong seed, Device? device = null, bool trainable = false)
+    /// <param name="config">Sizes and variants.</param>
+    /// <param name="seed">Of the weights.</param>
+    /// <param name="device">Where to put it; the CPU by default.</param>
+    /// <param name="trainable">Whether to keep gradients.</param>
+    /// <param name="weights">How matrices are held, for inference on CPU; by default plain float32 that can be changed.</param>
+    public static LanguageModel Create(ModelConfig config, ulong seed, Device? device = null, bool trainable = false, WeightFormat? weights = null)
     {
-        var model = new LanguageModel(config, device ?? Device.Cpu, trainable);
+        var model = new LanguageModel(config, device ?? Device.Cpu, trainable, frozen: weights);
         model.Initialise(seed);
         return model;
     }
 
-    /// <summary>A copy with memory of its own.</summary>
+    /// <summary>A copy with memory of its own, whose weights can be changed.</summary>
     /// <param name="trainable">Whether to keep gradients.</param>
     /// <param name="exact">Whether to keep float32 weights though the device computes with others; see <see cref="Parameter.Master"/>.</param>
     public LanguageModel Clone(bool trainable = false, bool exact = false)

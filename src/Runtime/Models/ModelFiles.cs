@@ -42,6 +42,20 @@ public static class ModelFiles
         CheckpointWriter.Write(folder, Tensors(model, config.StoredType));
     }
 
+    /// <summary>How a model from a folder holds its matrices; null for plain ones.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="device">Where it goes.</param>
+    /// <param name="trainable">Whether it is trained.</param>
+    /// <param name="wanted">What was asked for; null for what the folder suggests.</param>
+    /// <exception cref="CheckpointException">A file is missing or malformed.</exception>
+    internal static WeightFormat? FormatFor(string folder, Device device, bool trainable, WeightFormat? wanted)
+    {
+        if (wanted is not null || trainable || device != Device.Cpu) return wanted;
+        using CheckpointReader reader = CheckpointReader.Open(folder);
+        bool isNarrow = reader.Names.Select(reader.Entry).Where(x => x.Shape.Count == 2).All(x => x.Type == SafetensorsTypes.BF16);
+        return isNarrow ? WeightFormat.BF16 : WeightFormat.F32;
+    }
+
     private static void Read(DecoderModel model, string folder, string? optional)
     {
         using CheckpointReader reader = CheckpointReader.Open(folder);
@@ -54,6 +68,11 @@ public static class ModelFiles
             foreach (ParameterPart part in parameter.Parts)
             {
                 if (!reader.Contains(part.Name)) continue;
+                if (parameter.Frozen is { } frozen)
+                {
+                    reader.Load(part.Name, Shape(parameter, part), frozen, part.Row);
+                    continue;
+                }
                 reader.Load(part.Name, Shape(parameter, part), parameter.ValueOf(part));
                 if (parameter.IsRounded) reader.Load(part.Name, Shape(parameter, part), parameter.ExactOf(part));
             }
@@ -66,7 +85,9 @@ public static class ModelFiles
     private static IEnumerable<SafetensorsTensor> Tensors(DecoderModel model, DType stored) =>
         from parameter in model.Parameters.Items
         from part in parameter.Parts
-        select SafetensorsTensor.From(part.Name, Shape(parameter, part), parameter.ExactOf(part), stored);
+        select parameter.Frozen is null
+            ? SafetensorsTensor.From(part.Name, Shape(parameter, part), parameter.ExactOf(part), stored)
+            : SafetensorsTensor.Rows(part.Name, part.Rows, parameter.Columns, (row, target) => parameter.GetRow(part.Row + row, target), stored);
 
     // Saved by some programs though nobody needs them: a tied or foreign head, and rotary tables.
     private static bool IsUnused(string name) =>

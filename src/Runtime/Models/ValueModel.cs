@@ -15,11 +15,11 @@ public sealed class ValueModel : DecoderModel
 
     private readonly Parameter _head;
 
-    private ValueModel(ModelConfig config, Device device, bool trainable)
+    private ValueModel(ModelConfig config, Device device, bool trainable, WeightFormat? frozen)
         : base(config with { IsValueModel = true, TieWordEmbeddings = false }, device)
     {
-        _head = Parameters.AddMatrix(config.HiddenSize, (HeadName, 1));
-        Parameters.Allocate(device, trainable);
+        _head = Parameters.AddPlainMatrix(config.HiddenSize, (HeadName, 1));
+        Parameters.Allocate(device, trainable, frozen: frozen);
         Decoder.Bind();
     }
 
@@ -28,26 +28,33 @@ public sealed class ValueModel : DecoderModel
     /// <param name="device">Where to put it; the CPU by default.</param>
     /// <param name="trainable">Whether to keep gradients.</param>
     /// <param name="requireHead">Whether a folder without a value head is an error.</param>
+    /// <param name="weights">How the matrices of a model that is not trainable are held on CPU; by default as they are stored.</param>
     /// <exception cref="Checkpoints.CheckpointException">A file is missing or does not fit; the message names it.</exception>
-    public static ValueModel Load(string folder, Device? device = null, bool trainable = false, bool requireHead = true)
+    public static ValueModel Load(string folder, Device? device = null, bool trainable = false, bool requireHead = true, WeightFormat? weights = null)
     {
-        var model = new ValueModel(ModelConfig.Load(folder), device ?? Device.Cpu, trainable);
-        return ModelFiles.LoadInto(model, folder, optional: requireHead ? null : HeadName);
+        ModelConfig config = ModelConfig.Load(folder);
+        WeightFormat? frozen = ModelFiles.FormatFor(folder, device ??= Device.Cpu, trainable, weights);
+        return ModelFiles.LoadInto(new ValueModel(config, device, trainable, frozen), folder, optional: requireHead ? null : HeadName);
     }
 
     /// <summary>A value model with a language model's trunk and a zero head.</summary>
     public static ValueModel FromLanguageModel(LanguageModel policy, bool trainable = false)
     {
-        var model = new ValueModel(policy.Config, policy.Device, trainable);
+        var model = new ValueModel(policy.Config, policy.Device, trainable, null);
         // The trunk's parameters come first and in the same order in both.
         for (int i = 0; i < model.Parameters.Items.Count - 1; i++) model.Parameters.Items[i].CopyFrom(policy.Parameters.Items[i]);
         return model;
     }
 
     /// <summary>A model with a fresh trunk and a zero head.</summary>
-    public static ValueModel Create(ModelConfig config, ulong seed, Device? device = null, bool trainable = false)
+    /// <param name="config">Sizes and variants.</param>
+    /// <param name="seed">Of the weights.</param>
+    /// <param name="device">Where to put it; the CPU by default.</param>
+    /// <param name="trainable">Whether to keep gradients.</param>
+    /// <param name="weights">How matrices are held, for inference on CPU; by default plain float32 that can be changed.</param>
+    public static ValueModel Create(ModelConfig config, ulong seed, Device? device = null, bool trainable = false, WeightFormat? weights = null)
     {
-        var model = new ValueModel(config, device ?? Device.Cpu, trainable);
+        var model = new ValueModel(config, device ?? Device.Cpu, trainable, weights);
         model.Initialise(seed);
         return model;
     }

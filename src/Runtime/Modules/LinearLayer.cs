@@ -13,7 +13,7 @@ public sealed class LinearLayer : IDisposable
     {
         _weight = weight;
         _bias = bias;
-        Packed = new PackedWeight(weight.Value);
+        Packed = weight.Pack();
     }
 
     /// <summary>The weights in the layout of the device's products.</summary>

@@ -1,4 +1,5 @@
 using Bellman.Kernels;
+using Bellman.Kernels.Ops.MatMul;
 
 namespace Bellman.Runtime.Modules;
 
@@ -15,6 +16,8 @@ public readonly record struct ParameterPart(string Name, int Row, int Rows, bool
 /// </summary>
 public sealed class Parameter
 {
+    private Tensor _value;
+
     internal Parameter(IReadOnlyList<ParameterPart> parts, int rows, int columns)
     {
         Parts = parts;
@@ -32,7 +35,19 @@ public sealed class Parameter
     public int Columns { get; }
 
     /// <summary>The weights that the model computes with, of the device's type [Rows, Columns].</summary>
-    public Tensor Value { get; internal set; }
+    /// <exception cref="ShapeException">The model was loaded for inference and holds them as <see cref="Frozen"/>.</exception>
+    public Tensor Value
+    {
+        get => Frozen is null ? _value
+            : throw new ShapeException($"Parameter {Parts[0].Name}: the model holds its weights as {Frozen.Format} and cannot change them; load it with trainable: true.");
+        internal set => _value = value;
+    }
+
+    /// <summary>The weights of a model that was loaded for inference, or null.</summary>
+    public FrozenWeight? Frozen { get; internal set; }
+
+    /// <summary>Whether the weights are read by something else than products x·Wᵀ and lookups, so that they are not frozen.</summary>
+    internal bool IsPlain { get; set; }
 
     /// <summary>
     /// The weights in float32 that an optimiser updates: <see cref="Value"/> itself where that is float32; elsewhere the exact
@@ -63,15 +78,35 @@ public sealed class Parameter
 
     /// <summary>Overwrites all weights; <see cref="Models.DecoderModel.WeightsChanged"/> is to follow.</summary>
     /// <param name="weights">As many as there are, row by row.</param>
-    public void Set(ReadOnlySpan<float> weights)
+    public void Set(ReadOnlySpan<float> weights) => SetRows(0, weights);
+
+    /// <summary>Overwrites whole rows.</summary>
+    internal void SetRows(int first, ReadOnlySpan<float> rows)
     {
-        Value.Device.UploadFloats(weights, Value);
-        if (IsRounded) Value.Device.Upload(weights, Master);
+        if (Frozen is not null)
+        {
+            Frozen.SetRows(first, rows);
+            return;
+        }
+        int count = rows.Length / Columns;
+        Value.Device.UploadFloats(rows, Value.Slice(first, count));
+        if (IsRounded) Value.Device.Upload(rows, Master.Slice(first, count));
     }
 
     /// <summary>Copies the weights of a parameter of the same shape on the same device.</summary>
+    /// <exception cref="ShapeException">They were rounded to bytes when they were loaded.</exception>
     internal void CopyFrom(Parameter other)
     {
+        if (other.Frozen is not null)
+        {
+            var row = new float[Columns];
+            for (int i = 0; i < Rows; i++)
+            {
+                other.GetRow(i, row);
+                SetRows(i, row);
+            }
+            return;
+        }
         Kernels.Ops.Rows.Rows.CopyFirst(other.Value, Value);
         if (!IsRounded) return;
         // A model that is not trained has rounded weights only: then these are exact.
@@ -81,6 +116,18 @@ public sealed class Parameter
 
     /// <summary>The gradient of one checkpoint tensor.</summary>
     public Tensor GradientOf(ParameterPart part) => View(Gradient, part);
+
+    /// <summary>The layout that products read; the caller disposes it.</summary>
+    internal PackedWeight Pack() => Frozen is null ? new PackedWeight(Value) : new PackedWeight(Frozen);
+
+    /// <summary>Reads a row of frozen weights that were not rounded by this program.</summary>
+    /// <exception cref="ShapeException">They were rounded to bytes when they were loaded.</exception>
+    internal void GetRow(int row, Span<float> target)
+    {
+        if (Frozen!.Format == WeightFormat.Int8)
+            throw new ShapeException($"Parameter {Parts[0].Name}: its weights were rounded to int8 when they were loaded, a copy would pass that on; load the model with float32 or bfloat16 weights.");
+        Frozen.GetRow(row, target);
+    }
 
     // Vectors (norms, biases) lie in one row; their parts are ranges of columns.
     private static Tensor View(Tensor tensor, ParameterPart part) => part.IsVector

@@ -1,4 +1,5 @@
 using Bellman.Kernels;
+using Bellman.Kernels.Ops.MatMul;
 
 namespace Bellman.Runtime.Modules;
 
@@ -20,11 +21,19 @@ public sealed class ParameterSet : IDisposable
     /// <summary>Whether gradients are kept.</summary>
     public bool Trainable => _gradients is not null;
 
+    /// <summary>Memory of the weights in bytes, without packed copies.</summary>
+    public long Bytes => (_values?.Used ?? 0) + _parameters.Sum(x => x.Frozen?.Bytes ?? 0);
+
     /// <summary>Number of weights.</summary>
     public long Count => _parameters.Sum(x => x.Length);
 
     /// <summary>Declares a matrix [rows, columns] made of named parts.</summary>
-    internal Parameter AddMatrix(int columns, params (string Name, int Rows)[] parts)
+    internal Parameter AddMatrix(int columns, params (string Name, int Rows)[] parts) => AddMatrix(columns, isPlain: false, parts);
+
+    /// <summary>Declares a matrix that stays in its plain layout even in a model for inference.</summary>
+    internal Parameter AddPlainMatrix(int columns, params (string Name, int Rows)[] parts) => AddMatrix(columns, isPlain: true, parts);
+
+    private Parameter AddMatrix(int columns, bool isPlain, (string Name, int Rows)[] parts)
     {
         var list = new List<ParameterPart>();
         int row = 0;
@@ -33,7 +42,7 @@ public sealed class ParameterSet : IDisposable
             list.Add(new(name, row, rows, IsVector: false));
             row += rows;
         }
-        return Add(new Parameter(list, row, columns));
+        return Add(new Parameter(list, row, columns) { IsPlain = isPlain });
     }
 
     /// <summary>Declares a vector made of named parts that lie one after another.</summary>
@@ -46,30 +55,39 @@ public sealed class ParameterSet : IDisposable
             list.Add(new(name, start, length, IsVector: true));
             start += length;
         }
-        return Add(new Parameter(list, 1, start));
+        return Add(new Parameter(list, 1, start) { IsPlain = true });
     }
 
     /// <summary>Allocates zeroed memory for everything declared.</summary>
     /// <param name="device">Where.</param>
     /// <param name="trainable">Whether to keep gradients.</param>
     /// <param name="exact">Whether to keep float32 weights besides those of the device's type; a model in training always does.</param>
-    internal void Allocate(Device device, bool trainable, bool exact = false)
+    /// <param name="frozen">How the matrices of a model for inference on CPU are held; null for plain ones that can be changed.</param>
+    internal void Allocate(Device device, bool trainable, bool exact = false, WeightFormat? frozen = null)
     {
+        if (frozen is not null && trainable) throw new BellmanException($"Model: weights in training are float32, {frozen} is for inference; leave the format or the gradients out.");
+        if (frozen is not null && device != Device.Cpu) throw new DeviceException($"Model: weights as {frozen} serve the CPU only, the device is {device.Name}; leave the format out.");
+        _parameters.ForEach(x => x.IsPlain |= frozen is null);
         bool rounds = device.ActivationType != DType.F32;
-        using (Device.Holding("weights")) _values = new Arena(device, Bytes(device.ActivationType));
+        using (Device.Holding("weights")) _values = new Arena(device, PlainBytes(device.ActivationType));
         if (trainable)
-            using (Device.Holding("gradients")) _gradients = new Arena(device, Bytes(DType.F32));
+            using (Device.Holding("gradients")) _gradients = new Arena(device, PlainBytes(DType.F32));
         if (rounds && (trainable || exact))
-            using (Device.Holding("float32 weights")) _masters = new Arena(device, Bytes(DType.F32));
+            using (Device.Holding("float32 weights")) _masters = new Arena(device, PlainBytes(DType.F32));
         foreach (Parameter parameter in _parameters)
         {
+            if (!parameter.IsPlain)
+            {
+                using (Device.Holding("weights")) parameter.Frozen = new FrozenWeight(frozen!.Value, parameter.Rows, parameter.Columns);
+                continue;
+            }
             parameter.Value = _values.TakeActivation(parameter.Rows, parameter.Columns);
             parameter.Master = !rounds ? parameter.Value : _masters?.Take(parameter.Rows, parameter.Columns) ?? default;
             if (trainable) parameter.Gradient = _gradients!.Take(parameter.Rows, parameter.Columns);
         }
     }
 
-    private long Bytes(DType type) => _parameters.Sum(x => (x.Length * type.Size() + 63) / 64 * 64);
+    private long PlainBytes(DType type) => _parameters.Where(x => x.IsPlain).Sum(x => (x.Length * type.Size() + 63) / 64 * 64);
 
     /// <summary>Sets all gradients to zero.</summary>
     public void ClearGradients()
@@ -90,6 +108,7 @@ public sealed class ParameterSet : IDisposable
         _values?.Dispose();
         _gradients?.Dispose();
         _masters?.Dispose();
+        foreach (Parameter parameter in _parameters) parameter.Frozen?.Dispose();
     }
 
     private Parameter Add(Parameter parameter)

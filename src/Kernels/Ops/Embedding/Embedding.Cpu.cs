@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Ops.MatMul;
 
 namespace Bellman.Kernels.Ops.Embedding;
 
@@ -19,6 +20,13 @@ internal static class EmbeddingCpu
             case 256: Forward<Vector256Lanes>(ids, table, scale, y); break;
             default: Forward<Vector128Lanes>(ids, table, scale, y); break;
         }
+    }
+
+    public static void Forward(Tensor ids, FrozenWeight table, float scale, Tensor y)
+    {
+        CheckIds("Embedding.Forward", ids, table.Outputs);
+        var work = new FrozenWork { Ids = ids, Table = table, Scale = scale, Y = y, Rows = new(y.Rows, y.Columns) };
+        WorkerTeam.Run(ref work, work.Rows.Tasks);
     }
 
     public static void Backward(Tensor dy, Tensor ids, float scale, Tensor dTable)
@@ -89,6 +97,20 @@ internal static class EmbeddingCpu
         private static void Widen(BFloat16* source, float* target, int n)
         {
             for (int c = 0; c < n; c++) target[c] = (float)source[c];
+        }
+    }
+
+    private unsafe struct FrozenWork : IParallelWork
+    {
+        public Tensor Ids, Y;
+        public FrozenWeight Table;
+        public float Scale;
+        public RowPartition Rows;
+
+        public readonly void Execute(int task)
+        {
+            int* ids = Ids.Pointer<int>();
+            for (long t = Rows.First(task); t < Rows.End(task); t++) Table.ReadRow(ids[t], Scale, Y.Pointer<float>() + t * Y.Columns);
         }
     }
 

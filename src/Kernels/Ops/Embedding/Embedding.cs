@@ -1,5 +1,6 @@
 using Bellman.Kernels.Cpu;
 using Bellman.Kernels.Cuda;
+using Bellman.Kernels.Ops.MatMul;
 
 namespace Bellman.Kernels.Ops.Embedding;
 
@@ -28,6 +29,21 @@ public static class Embedding
             case KernelDevice kernels: EmbeddingCuda.Forward(kernels, ids, table, scale, y); break;
             default: throw Contract.NoKernel(Op, device);
         }
+    }
+
+    /// <summary>The same with a table whose rows lie in frozen weights, such as those that the language-model head multiplies by.</summary>
+    /// <param name="ids">I32 [T, 1], each in 0..V−1.</param>
+    /// <param name="table">V × C.</param>
+    /// <param name="scale">s.</param>
+    /// <param name="y">[T, C], overwritten.</param>
+    /// <exception cref="ShapeException">Shapes or element types do not fit together, or an id lies outside the vocabulary.</exception>
+    /// <exception cref="DeviceException">A tensor is not in host memory.</exception>
+    public static void Forward(Tensor ids, FrozenWeight table, float scale, Tensor y)
+    {
+        const string Op = "Embedding.Forward";
+        Contract.Is(ids, Device.Cpu, Op, "ids", DType.I32, ids.Rows, 1);
+        Contract.Is(y, Device.Cpu, Op, "y", ids.Rows, table.Inputs);
+        EmbeddingCpu.Forward(ids, table, scale, y);
     }
 
     /// <summary>dTable[id_t] += s · dy_t. Tokens with the same id are added in ascending order of t.</summary>

@@ -28,7 +28,10 @@ public static class MatMul
             return;
         }
         OnCpu(x);
-        if (x.Rows > 0) MatMulCpu.Multiply(x, weight.ForwardPanels(), weight.Inputs, bias, y, add: false);
+        if (x.Rows == 0) return;
+        if (weight.Frozen is { Format: not WeightFormat.F32 } frozen) MatMulFrozenCpu.Multiply(x, frozen, bias, y);
+        else if (x.Rows <= MatMulFrozenCpu.FewRows) MatMulFrozenCpu.Multiply(x, weight.ForwardPanels(), bias, y);
+        else MatMulCpu.Multiply(x, weight.ForwardPanels(), weight.Inputs, bias, y, add: false);
     }
 
     /// <summary>dx = dy·W, or dx += dy·W.</summary>

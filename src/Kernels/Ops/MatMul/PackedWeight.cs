@@ -22,19 +22,36 @@ public sealed class PackedWeight : IDisposable
     {
         if (weight.Type != weight.Device.ActivationType) throw new ShapeException($"PackedWeight: expected {weight.Device.ActivationType} weights on {weight.Device.Name}, received {weight}.");
         _weight = weight;
+        (Outputs, Inputs) = (weight.Rows, weight.Columns);
+    }
+
+    /// <summary>Weights that are held in panels from the start and never change; for forward products on CPU. The caller disposes them.</summary>
+    public PackedWeight(FrozenWeight frozen)
+    {
+        Frozen = frozen;
+        (Outputs, Inputs) = (frozen.Outputs, frozen.Inputs);
+        if (frozen.Format != WeightFormat.F32) return;
+        _forward = frozen.FloatPanels;
+        _forwardFresh = true;
     }
 
     /// <summary>Output width N.</summary>
-    public int Outputs => _weight.Rows;
+    public int Outputs { get; }
 
     /// <summary>Input width K.</summary>
-    public int Inputs => _weight.Columns;
+    public int Inputs { get; }
 
     /// <summary>The weights in their plain layout.</summary>
-    public Tensor Weight => _weight;
+    /// <exception cref="ShapeException">They are frozen: there is no plain layout.</exception>
+    public Tensor Weight => Frozen is null ? _weight : throw NotPlain();
+
+    internal FrozenWeight? Frozen { get; }
 
     /// <summary>Says that the weights have changed; panels are packed anew at their next use.</summary>
-    public void Invalidate() => _forwardFresh = _backwardFresh = false;
+    public void Invalidate()
+    {
+        if (Frozen is null) _forwardFresh = _backwardFresh = false;
+    }
 
     /// <summary>Panels of Wᵀ [K, N]: element (k, n) = W[n, k].</summary>
     internal Tensor ForwardPanels()
@@ -54,6 +71,7 @@ public sealed class PackedWeight : IDisposable
     internal Tensor BackwardPanels()
     {
         if (_backwardFresh) return _backward;
+        if (Frozen is not null) throw NotPlain();
         if (_backwardStorage is null)
         {
             _backwardStorage = _weight.Device.Allocate(Panels.Floats(Outputs, Inputs) * sizeof(float));
@@ -72,4 +90,6 @@ public sealed class PackedWeight : IDisposable
         _forwardStorage = _backwardStorage = null;
         Invalidate();
     }
+
+    private ShapeException NotPlain() => new($"PackedWeight: {Outputs}×{Inputs} weights frozen as {Frozen!.Format} serve forward products on CPU only; load the model for training.");
 }
