@@ -36,10 +36,11 @@ internal static class BenchCommand
         Option<int?> channels = Opt.OptionalNumber("--channels", "C", 1, 16384, "step, decode: channels of the hidden state, other than the size's; heads and feed-forward layer grow along.");
         Option<int?> length = Opt.OptionalNumber("--length", "L", 2, 16384, "step: tokens of a sequence, other than the size's.");
         Option<int?> batch = Opt.OptionalNumber("--batch", "N", 1, 512, "step: sequences of an update, other than the size's; decode: sequences at once, default 1.");
+        Option<string> dtype = Opt.Choice("--dtype", [.. WeightsOpt.Formats.Keys], "f32", "decode: how the weights lie in memory.");
         Option<int> newTokens = Opt.Number("--new-tokens", "N", 64, 1, 32767, "decode: tokens drawn for each sequence.");
         Option<int> width = Opt.Number("--width", "B", 4, 1, 64, "search: paths kept, and steps drawn from each.");
         Option<int> problems = Opt.Number("--problems", "N", 64, 1, 4096, "search: problems at once.");
-        Option<int> promptTokens = Opt.Number("--prompt-tokens", "N", 128, 1, 16384, "search: tokens of a prompt.");
+        Option<int?> promptTokens = Opt.OptionalNumber("--prompt-tokens", "N", 1, 16384, "search: tokens of a prompt, default 128; decode: also time prompts of so many tokens.");
         Option<int> stepTokens = Opt.Number("--step-tokens", "N", 16, 1, 16384, "search: tokens of a step.");
         Option<int> depth = Opt.Number("--depth", "N", 8, 1, 1024, "search: steps of a solution.");
         Option<int> memory = Opt.Number("--memory", "MB", 8192, 1, int.MaxValue, "search: limit for keys and values, each way.");
@@ -54,27 +55,28 @@ internal static class BenchCommand
                 "Sizes: " + string.Join("; ", BenchSize.All.Select(Describe)) + ".",
                 "Tokens of a step are batch x length positions, counted once whatever number of models runs over them. GFLOP/s count two operations for each weight in a matrix product and token, "
                 + "twice that backward, and attention without its mask. The peak is what fused multiply-adds reach in registers on all threads, measured in the same run. Rates are of the median repeat. fwdbwd leaves out "
-                + "the optimiser's step, not its memory. gemm packs W once before it times. search runs once each way: a tree that all paths share, caches of each path's own, and the whole text "
+                + "the optimiser's step, not its memory. gemm packs W once before it times. decode counts the bytes of all weights and of keys and values for each token of the batch, and sets them beside a loop that only reads memory, run after each repeat; small models fit into caches and pass it. search runs once each way: a tree that all paths share, caches of each path's own, and the whole text "
                 + "again for each step; its times are comparable within one run only.",
             ],
             Examples =
             [
                 ("bellman bench step --size S1 --objective oreo", "tokens/s, GFLOP/s, share of the machine's peak, memory"),
-                ("bellman bench decode --size S3 --batch 16 --new-tokens 64 --steps 3", "new tokens/s of 16 sequences"),
+                ("bellman bench decode --size S3 --dtype bf16 --batch 16 --new-tokens 64 --steps 3", "new tokens/s of 16 sequences"),
                 ("bellman bench gemm --shapes 256x896x4864,16x256x1408 --json", "each shape's GFLOP/s"),
             ],
         };
         command.Arguments.Add(measurement);
-        command.Add(size, objective, channels, length, batch, newTokens, width, problems, promptTokens, stepTokens, depth, memory, shapes, steps, warmUp, json);
+        command.Add(size, objective, channels, length, batch, dtype, newTokens, width, problems, promptTokens, stepTokens, depth, memory, shapes, steps, warmUp, json);
         command.SetAction(parsed =>
         {
             string what = parsed.GetValue(measurement)!;
             Refuse(parsed, what, [Step, Decode, Search], size);
-            Refuse(parsed, what, [Search], width, problems, promptTokens, stepTokens, depth, memory);
+            Refuse(parsed, what, [Search], width, problems, stepTokens, depth, memory);
+            Refuse(parsed, what, [Decode, Search], promptTokens);
             Refuse(parsed, what, [Step, Decode, Gemm], steps, warmUp);
             Refuse(parsed, what, [Step], objective, length);
             Refuse(parsed, what, [Step, Decode], channels, batch);
-            Refuse(parsed, what, [Decode], newTokens);
+            Refuse(parsed, what, [Decode], dtype, newTokens);
             Refuse(parsed, what, [Gemm], shapes);
             var job = new BenchJob { Repeats = parsed.GetValue(steps), WarmUp = parsed.GetValue(warmUp) };
             BenchSize chosen = BenchSize.All.First(x => x.Name == parsed.GetValue(size));
@@ -85,7 +87,7 @@ internal static class BenchCommand
             {
                 var search = new BenchSearchJob(chosen, new BenchSearchOptions
                 {
-                    Width = parsed.GetValue(width), Problems = parsed.GetValue(problems), PromptTokens = parsed.GetValue(promptTokens), StepTokens = parsed.GetValue(stepTokens),
+                    Width = parsed.GetValue(width), Problems = parsed.GetValue(problems), PromptTokens = parsed.GetValue(promptTokens) ?? new BenchSearchOptions().PromptTokens, StepTokens = parsed.GetValue(stepTokens),
                     Steps = parsed.GetValue(depth), MaxBytes = (long)parsed.GetValue(memory) << 20,
                 });
                 BenchSearchText.Write(terminal.Output, Progress.Run(terminal, progress => search.Run(progress, terminal.Cancellation)), parsed.GetValue(json));
@@ -96,13 +98,13 @@ internal static class BenchCommand
             BenchResult result = Progress.Run(terminal, progress => what switch
             {
                 Step => job.Step(chosen, Objectives[parsed.GetValue(objective)!], progress, terminal.Cancellation),
-                Decode => job.Decode(chosen, sequences, parsed.GetValue(newTokens), progress, terminal.Cancellation),
+                Decode => job.Decode(chosen, WeightsOpt.Formats[parsed.GetValue(dtype)!], sequences, parsed.GetValue(newTokens), parsed.GetValue(promptTokens) ?? 1, progress, terminal.Cancellation),
                 _ => job.Gemm(products, progress, terminal.Cancellation),
             });
             string title = what switch
             {
                 Step => $"step {chosen.Name} {parsed.GetValue(objective)}, {chosen.Batch} x {chosen.Length} tokens",
-                Decode => $"decode {chosen.Name}, batch {sequences}, {parsed.GetValue(newTokens)} new tokens",
+                Decode => $"decode {chosen.Name} {parsed.GetValue(dtype)}, batch {sequences}, {parsed.GetValue(newTokens)} new tokens",
                 _ => "gemm",
             };
             if (!parsed.GetValue(json)) WriteText(terminal.Output, title, result);
@@ -121,6 +123,7 @@ internal static class BenchCommand
                     line.WriteNumber("channels", chosen.Model.HiddenSize);
                 }
                 if (what != Decode) return;
+                line.WriteString("dtype", parsed.GetValue(dtype));
                 line.WriteNumber("new_tokens", parsed.GetValue(newTokens));
             });
             return ExitCodes.Success;
@@ -165,6 +168,12 @@ internal static class BenchCommand
         if (result.Times.Tokens > 0) output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{result.Times.TokensPerSecond:N1} tokens/s"));
         output.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"{result.Times.Gflops:0.0} GFLOP/s, {result.ShareOfPeak:P1} of the peak of {result.PeakGflops:0} ({CpuFacts.Threads} threads, {CpuFacts.VectorBits}-bit vectors)"));
+        if (result is BenchDecodeResult decoded)
+        {
+            output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{decoded.ReadGbps:0.0} GB/s read, {decoded.ShareOfReadLoop:P1} of the {decoded.ReadLoopGbps:0.0} GB/s of a loop that only reads"));
+            if (decoded.Prompts is { } prompts)
+                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"prompts: {prompts.TokensPerSecond:N1} tokens/s, {prompts.Gflops:0.0} GFLOP/s, {prompts.Gflops / result.PeakGflops:P1} of the peak"));
+        }
         output.WriteLine($"{Sizes.Text(result.PeakMemoryBytes)} of memory at most");
     }
 
@@ -177,6 +186,20 @@ internal static class BenchCommand
         json.WriteNumber("peak_rss_mb", Math.Round(result.PeakMemoryBytes / 1048576.0, 1));
         json.WriteNumber("threads", CpuFacts.Threads);
         json.WriteNumber("vector_bits", CpuFacts.VectorBits);
+        if (result is BenchDecodeResult decoded)
+        {
+            json.WriteNumber("read_gbps", Digits(decoded.ReadGbps));
+            json.WriteNumber("read_loop_gbps", Digits(decoded.ReadLoopGbps));
+            json.WriteNumber("share_of_read_loop", Digits(decoded.ShareOfReadLoop));
+            json.WriteNumber("weights_mb", Math.Round(decoded.WeightBytes / 1048576.0, 1));
+            if (decoded.Prompts is { } prompts)
+            {
+                json.WriteStartObject("prompts");
+                json.WriteNumber("tokens_per_second", Math.Round(prompts.TokensPerSecond, 2));
+                WriteRate(json, prompts, result.PeakGflops);
+                json.WriteEndObject();
+            }
+        }
         if (result is not BenchGemmResult products) return;
         json.WriteStartArray("shapes");
         foreach ((BenchShape shape, BenchTimes times) in products.Shapes)

@@ -25,6 +25,7 @@ internal static class EvalCommand
         Option<int[]> sweep = Sweep();
         Option<string?> report = Opt.Text("--report", "FILE", "With --sweep: a page with the curve of accuracy against tokens, and the curve alone beside it (.svg).");
         Option<bool> json = Opt.Flag("--json", "Print the result as one JSON object.");
+        Option<string> weights = WeightsOpt.Create();
         var search = new SearchOpts();
         var sampling = new SamplingOpts(1, 512);
         var prompts = new PromptOpts();
@@ -47,7 +48,7 @@ internal static class EvalCommand
         sampling.AddTo(command);
         command.Add(stop);
         prompts.AddTo(command);
-        command.Add(limit, grader, output, trees, sweep, report, json);
+        command.Add(limit, grader, weights, output, trees, sweep, report, json);
         command.SetAction(parsed =>
         {
             string source = parsed.GetValue(data)!, form = parsed.GetValue(format)!;
@@ -60,7 +61,7 @@ internal static class EvalCommand
             if (sizes.Length > 0 && (parsed.GetValue(output) ?? parsed.GetValue(trees)) is not null) throw new UsageException("--sweep writes no answers and no trees; leave out --out and --trees.");
             AnswerRule rule = AnswerRule.Find(form == "jsonl" ? parsed.GetValue(grader)! : form);
             IReadOnlyList<Problem> problems = ProblemFile.Read(terminal.ReadLines(source), form, source, parsed.GetValue(limit));
-            using ModelFolder policy = ModelFolder.Load(parsed.GetValue(model)!);
+            using ModelFolder policy = ModelFolder.Load(parsed.GetValue(model)!, weights: WeightsOpt.Read(parsed, weights));
             bool needsScores = searches.Any(x => AnswerSearchSizes.NeedsScores(x.Search));
             using ValueModel? critic = needsScores && parsed.GetValue(search.Value) is { } value ? policy.LoadValue(value) : null;
             using LanguageModel? reference = needsScores && parsed.GetValue(search.Reference) is { } folder ? policy.LoadReference(folder) : null;

@@ -15,6 +15,7 @@ internal static class GenerateCommand
         Option<string?> output = Opt.Text("--out", "FILE", "With --input: where the lines go with response, finish and tokens added. Default: -.");
         Option<int> samples = Opt.Number("--samples", "N", 1, 1, 4096, "Responses per prompt.");
         Option<string[]> stop = Opt.Texts("--stop", "TEXT", "Ends a response, which keeps it; may be given several times. \\n is a line break.");
+        Option<string> weights = WeightsOpt.Create();
         var sampling = new SamplingOpts(0, 256);
         var prompts = new PromptOpts();
         var command = new CliCommand("generate", "continues prompts")
@@ -28,7 +29,7 @@ internal static class GenerateCommand
         };
         command.Add(model, prompt, input, output);
         sampling.AddTo(command);
-        command.Add(samples, stop);
+        command.Add(samples, stop, weights);
         prompts.AddTo(command);
         command.SetAction(parsed =>
         {
@@ -36,7 +37,7 @@ internal static class GenerateCommand
             if ((text is null) == (source is null)) throw new UsageException($"expected either --prompt or --input, received {(text is null ? "neither" : "both")}.");
             if (text is not null && parsed.GetValue(output) is not null) throw new UsageException("--out belongs to --input; a single prompt's text goes to standard output.");
             prompts.Check(parsed);
-            using ModelFolder policy = ModelFolder.Load(parsed.GetValue(model)!);
+            using ModelFolder policy = ModelFolder.Load(parsed.GetValue(model)!, weights: WeightsOpt.Read(parsed, weights));
             string[] stops = [.. parsed.GetValue(stop)!.Select(x => x.Replace("\\n", "\n", StringComparison.Ordinal))];
             var job = new GenerateJob(policy, prompts.Read(parsed, policy.Tokenizer), sampling.Read(parsed), stops);
             int count = parsed.GetValue(samples);

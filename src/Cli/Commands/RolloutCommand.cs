@@ -15,6 +15,7 @@ internal static class RolloutCommand
         Option<string> output = Opt.Required("--out", "FILE", "Trajectories (JSONL); - for standard output.");
         Option<int> samples = Opt.Number("--samples", "N", 4, 1, 4096, "Responses per problem.");
         Option<int> limit = Opt.Number("--limit", "N", 0, 0, int.MaxValue, "Only the first problems; 0 for all.");
+        Option<string> weights = WeightsOpt.Create();
         Option<bool> resume = Opt.Flag("--resume", "Continue a run that was stopped, from FILE.partial.");
         Option<string> grader = Opt.Choice("--grader", ["gsm8k", "math"], "gsm8k", "How --format jsonl is graded.");
         Option<bool> json = Opt.Flag("--json", "Print the counts as one JSON object.");
@@ -37,7 +38,7 @@ internal static class RolloutCommand
         command.Add(model, data, format, output, samples);
         sampling.AddTo(command);
         prompts.AddTo(command);
-        command.Add(limit, grader, resume, json);
+        command.Add(limit, grader, weights, resume, json);
         command.SetAction(parsed =>
         {
             string source = parsed.GetValue(data)!, form = parsed.GetValue(format)!, target = parsed.GetValue(output)!, folder = parsed.GetValue(model)!;
@@ -45,7 +46,7 @@ internal static class RolloutCommand
             prompts.Check(parsed);
             AnswerRule rule = AnswerRule.Find(form == "jsonl" ? parsed.GetValue(grader)! : form);
             IReadOnlyList<Problem> problems = ProblemFile.Read(terminal.ReadLines(source), form, source, parsed.GetValue(limit));
-            using ModelFolder policy = ModelFolder.Load(folder);
+            using ModelFolder policy = ModelFolder.Load(folder, weights: WeightsOpt.Read(parsed, weights));
             var options = new RolloutOptions { Samples = parsed.GetValue(samples), Sampling = sampling.Read(parsed) };
             var job = new RolloutJob(policy, rule, prompts.Read(parsed, policy.Tokenizer), options);
             RolloutReport report;
@@ -54,7 +55,7 @@ internal static class RolloutCommand
                 report = Progress.Run(terminal, progress => job.Run(problems, new JsonLineWriter(terminal.Output), null, progress, terminal.Cancellation));
             else
             {
-                string settings = $"model {folder}, data {source}, format {form}, template {prompts.Text(parsed)}{(parsed.GetValue(prompts.Chat) ? ", chat" : "")}";
+                string settings = $"model {folder}{(policy.Weights is { } held ? $" as {held}" : "")}, data {source}, format {form}, template {prompts.Text(parsed)}{(parsed.GetValue(prompts.Chat) ? ", chat" : "")}";
                 using RolloutFile file = RolloutFile.Open(target, settings, options, parsed.GetValue(resume));
                 earlier = problems.Count(x => file.Done.Contains(x.Line));
                 try

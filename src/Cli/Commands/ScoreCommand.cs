@@ -15,6 +15,7 @@ internal static class ScoreCommand
         Option<string> output = Opt.Required("--out", "FILE", "Where the lines go with the numbers added; - for standard output.");
         Option<string?> reference = Opt.Text("--reference", "DIR", "Reference policy; adds reference_logprobs and kl.");
         Option<string?> value = Opt.Text("--value", "DIR", "Value model; adds values.");
+        Option<string> weights = WeightsOpt.Create();
         Option<string?> template = Opt.Text("--prompt-template", "TEXT", "Text around the prompt of lines with prompt and response; \\n is a line break. Default: {prompt}.");
         var command = new CliCommand("score", "adds log-probs, KL and values to sequences")
         {
@@ -30,11 +31,11 @@ internal static class ScoreCommand
                 ("echo '{\"ids\":[1,5,9]}' | bellman score --model A --reference B --input - --out -", "log-probs and KL of one sequence"),
             ],
         };
-        command.Add(model, input, output, reference, value, template);
+        command.Add(model, input, output, reference, value, template, weights);
         command.SetAction(parsed =>
         {
             string text = PromptOpts.Text(parsed.GetValue(template));
-            using ModelFolder policy = ModelFolder.Load(parsed.GetValue(model)!);
+            using ModelFolder policy = ModelFolder.Load(parsed.GetValue(model)!, weights: WeightsOpt.Read(parsed, weights));
             using LanguageModel? second = parsed.GetValue(reference) is { } folder ? policy.LoadReference(folder) : null;
             using ValueModel? critic = parsed.GetValue(value) is { } home ? policy.LoadValue(home) : null;
             var job = new ScoreJob(policy, second, critic) { PromptTemplate = text };

@@ -24,6 +24,7 @@ internal static class ValueEvalCommand
         Option<string?> template = Opt.Text("--prompt-template", "TEXT", "Text around each question, as in training; \\n is a line break. Default: {prompt}.");
         Option<string> delimiter = Opt.Choice("--step-delimiter", [.. Delimiters.Keys], "line_break", "What ends a step of a response.");
         Option<string> join = new("--step-join") { HelpName = "TEXT", Description = "Text between the steps of --format steps; \\n is a line break. Default: \\n.", DefaultValueFactory = _ => "\\n" };
+        Option<string> weights = WeightsOpt.Create();
         Option<bool> json = Opt.Flag("--json", "Print the result as one JSON object.");
         var command = new CliCommand("eval", "measures how well a value model tells right solutions from wrong ones")
         {
@@ -41,7 +42,7 @@ internal static class ValueEvalCommand
         };
         command.Arguments.Add(model);
         command.Arguments.Add(data);
-        command.Add(format, training, output, prompt, response, reward, source, template, delimiter, join, json);
+        command.Add(format, training, output, prompt, response, reward, source, template, delimiter, join, weights, json);
         command.SetAction(parsed =>
         {
             string home = parsed.GetValue(model)!, file = parsed.GetValue(data)!, text = PromptOpts.Text(parsed.GetValue(template));
@@ -51,7 +52,7 @@ internal static class ValueEvalCommand
             using var job = new ValueEvaluateJob(home, new ValueEvaluateOptions
             {
                 PromptField = parsed.GetValue(prompt)!, ResponseField = parsed.GetValue(response)!, RewardField = parsed.GetValue(reward)!, SourceField = parsed.GetValue(source)!,
-                PromptTemplate = text, StepDelimiter = Delimiters[parsed.GetValue(delimiter)!], StepJoin = parsed.GetValue(join)!.Replace("\\n", "\n", StringComparison.Ordinal),
+                PromptTemplate = text, StepDelimiter = Delimiters[parsed.GetValue(delimiter)!], Weights = WeightsOpt.Read(parsed, weights), StepJoin = parsed.GetValue(join)!.Replace("\\n", "\n", StringComparison.Ordinal),
             });
             IEnumerable<JsonLine> lines = terminal.ReadLines(file);
             if (steps)

@@ -41,28 +41,55 @@ public sealed class BenchJob
         return Finish(new BenchTimes(seconds, tokens, tokens * flops), before);
     }
 
-    /// <summary>Times greedy decoding of sequences that all start from one random token; nothing ends early.</summary>
+    /// <summary>
+    /// Times greedy decoding of sequences with random prompts, nothing ends early; beside it a loop that only reads memory, after each
+    /// repeat.
+    /// </summary>
     /// <param name="size">Model.</param>
+    /// <param name="weights">How it holds its weights.</param>
     /// <param name="batch">Sequences at once.</param>
     /// <param name="newTokens">Tokens drawn for each.</param>
+    /// <param name="promptTokens">Tokens of a prompt. From 2 on prompts are timed on their own first; decoding always starts behind one token.</param>
     /// <param name="progress">Told after each repeat.</param>
     /// <param name="cancellation">Stops between tokens.</param>
     /// <exception cref="BellmanException">The memory is not there, or the sequences are longer than the model's positions.</exception>
-    public BenchResult Decode(BenchSize size, int batch, int newTokens, Action<JobProgress>? progress = null, CancellationToken cancellation = default)
+    public BenchDecodeResult Decode(BenchSize size, WeightFormat weights, int batch, int newTokens, int promptTokens = 1, Action<JobProgress>? progress = null, CancellationToken cancellation = default)
     {
-        if (newTokens >= size.Model.MaxPositions)
-            throw new BellmanException($"Bench: expected fewer new tokens than the model's {size.Model.MaxPositions} positions, received {newTokens}.");
+        if (Math.Max(newTokens, promptTokens) >= size.Model.MaxPositions)
+            throw new BellmanException($"Bench: expected fewer tokens than the model's {size.Model.MaxPositions} positions, received {Math.Max(newTokens, promptTokens)}.");
         progress?.Invoke(new JobProgress("making the model", 0, 0, "models"));
         double before = PeakFlops.Measure();
-        using LanguageModel model = LanguageModel.Create(size.Model, Seed);
-        using var generator = new Generator(model, maxLive: batch);
-        var random = new PhiloxRandom(Seed);
-        var requests = new GenerationRequest[batch];
-        for (int i = 0; i < batch; i++) requests[i] = new GenerationRequest([random.Next(size.Model.VocabularySize)], Stream: (ulong)i);
-        SamplingOptions greedy = SamplingOptions.Greedy with { MaxTokens = newTokens };
-        double[] seconds = Time(() => generator.Run(requests, greedy, null, _ => { }, cancellation), "runs", progress, cancellation);
+        using LanguageModel model = LanguageModel.Create(size.Model, Seed, weights: weights);
+        // Pages of earlier repeats must not be found again.
+        using var generator = new Generator(model, maxLive: batch, new KvOptions { ReusePrefixes = false });
+        double[] Run(int prompt, int tokens, Action? between)
+        {
+            var random = new PhiloxRandom(Seed);
+            var requests = new GenerationRequest[batch];
+            for (int i = 0; i < batch; i++)
+            {
+                var ids = new int[prompt];
+                for (int t = 0; t < prompt; t++) ids[t] = random.Next(size.Model.VocabularySize);
+                requests[i] = new GenerationRequest(ids, Stream: (ulong)i);
+            }
+            SamplingOptions greedy = SamplingOptions.Greedy with { MaxTokens = tokens };
+            return Time(() => generator.Run(requests, greedy, null, _ => { }, cancellation), "runs", progress, cancellation, between);
+        }
+        BenchTimes? prompts = promptTokens < 2 ? null
+            : new BenchTimes(Run(promptTokens, 1, null), (double)batch * promptTokens, batch * (promptTokens * size.ForwardFlops(0.5 * promptTokens, valueHead: true) + 2.0 * size.Model.HiddenSize * size.Model.VocabularySize));
+        long memory = 0;
+        var read = new List<double>();
+        double[] seconds = Run(1, newTokens, () =>
+        {
+            // The loop's own memory is not the model's.
+            if (read.Count == 0) memory = PeakMemory();
+            read.Add(PeakRead.Measure() / 1e9);
+        });
         double tokens = (double)batch * newTokens, meanContext = 0.5 * (newTokens + 1);
-        return Finish(new BenchTimes(seconds, tokens, tokens * size.ForwardFlops(meanContext)), before);
+        double keyBytes = 2.0 * sizeof(float) * size.Model.Layers * size.Model.KeyValueHeads * size.Model.HeadDimension;
+        double bytes = newTokens * (model.Parameters.Bytes + batch * meanContext * keyBytes);
+        var times = new BenchTimes(seconds, tokens, tokens * size.ForwardFlops(meanContext));
+        return new BenchDecodeResult(times, Math.Max(before, PeakFlops.Measure()) / 1e9, memory, weights, model.Parameters.Bytes, bytes, BenchTimes.Median(read), prompts);
     }
 
     /// <summary>Times products x·Wᵀ. W is packed once beforehand, as within a training step or in decoding.</summary>
@@ -100,7 +127,7 @@ public sealed class BenchJob
     }
 
     /// <summary>Seconds of each timed repeat.</summary>
-    private double[] Time(Action once, string unit, Action<JobProgress>? progress, CancellationToken cancellation)
+    private double[] Time(Action once, string unit, Action<JobProgress>? progress, CancellationToken cancellation, Action? between = null)
     {
         progress?.Invoke(new JobProgress("warming up", 0, 0, unit));
         long start = Stopwatch.GetTimestamp();
@@ -117,14 +144,17 @@ public sealed class BenchJob
             once();
             seconds[i] = Stopwatch.GetElapsedTime(before).TotalSeconds;
             progress?.Invoke(new JobProgress("timing", i + 1, seconds.Length, unit));
+            between?.Invoke();
         }
         return seconds;
     }
 
     // The limit is measured before and after, and the larger one counts: a neighbour that came between must not flatter the share.
-    private static BenchResult Finish(BenchTimes times, double peakBefore)
+    private static BenchResult Finish(BenchTimes times, double peakBefore) => new(times, Math.Max(peakBefore, PeakFlops.Measure()) / 1e9, PeakMemory());
+
+    private static long PeakMemory()
     {
         using var process = Process.GetCurrentProcess();
-        return new BenchResult(times, Math.Max(peakBefore, PeakFlops.Measure()) / 1e9, process.PeakWorkingSet64);
+        return process.PeakWorkingSet64;
     }
 }

@@ -1,3 +1,5 @@
+using Bellman.Kernels;
+
 namespace Bellman.Training.Jobs;
 
 /// <summary>What a training step does.</summary>
@@ -26,21 +28,21 @@ public enum BenchObjective
 public sealed record BenchTimes(IReadOnlyList<double> Seconds, double Tokens, double Flops)
 {
     /// <summary>The median repeat, which one disturbance does not move.</summary>
-    public double MedianSeconds
-    {
-        get
-        {
-            double[] sorted = [.. Seconds.Order()];
-            int half = sorted.Length / 2;
-            return sorted.Length % 2 == 1 ? sorted[half] : 0.5 * (sorted[half - 1] + sorted[half]);
-        }
-    }
+    public double MedianSeconds => Median(Seconds);
 
     /// <summary>Tokens a second, of the median repeat.</summary>
     public double TokensPerSecond => Tokens / MedianSeconds;
 
     /// <summary>10⁹ floating-point operations a second, of the median repeat.</summary>
     public double Gflops => Flops / MedianSeconds / 1e9;
+
+    /// <summary>The middle of some numbers.</summary>
+    internal static double Median(IReadOnlyList<double> numbers)
+    {
+        double[] sorted = [.. numbers.Order()];
+        int half = sorted.Length / 2;
+        return sorted.Length % 2 == 1 ? sorted[half] : 0.5 * (sorted[half - 1] + sorted[half]);
+    }
 }
 
 /// <summary>A measurement and the machine's limits at the time.</summary>
@@ -60,3 +62,23 @@ public record BenchResult(BenchTimes Times, double PeakGflops, long PeakMemoryBy
 /// <param name="PeakMemoryBytes">As in <see cref="BenchResult"/>.</param>
 public sealed record BenchGemmResult(BenchTimes Times, IReadOnlyList<(BenchShape Shape, BenchTimes Times)> Shapes, double PeakGflops, long PeakMemoryBytes)
     : BenchResult(Times, PeakGflops, PeakMemoryBytes);
+
+/// <summary>Measured decoding, and the rate at which this machine reads memory.</summary>
+/// <param name="Times">As in <see cref="BenchResult"/>.</param>
+/// <param name="PeakGflops">As in <see cref="BenchResult"/>.</param>
+/// <param name="PeakMemoryBytes">As in <see cref="BenchResult"/>, before the reading loop's own memory.</param>
+/// <param name="Weights">How the model held its weights.</param>
+/// <param name="WeightBytes">Their memory.</param>
+/// <param name="ReadBytes">Bytes that a repeat reads at least: all weights for each token of the batch, and keys and values.</param>
+/// <param name="ReadLoopGbps">10⁹ bytes a second of a loop that only reads, on all threads: the median over the repeats, after each of which it ran.</param>
+/// <param name="Prompts">Times of the prompts alone; null where they have one token.</param>
+public sealed record BenchDecodeResult(
+    BenchTimes Times, double PeakGflops, long PeakMemoryBytes, WeightFormat Weights, long WeightBytes, double ReadBytes, double ReadLoopGbps, BenchTimes? Prompts)
+    : BenchResult(Times, PeakGflops, PeakMemoryBytes)
+{
+    /// <summary>10⁹ bytes a second, of the median repeat.</summary>
+    public double ReadGbps => ReadBytes / Times.MedianSeconds / 1e9;
+
+    /// <summary>Share of <see cref="ReadLoopGbps"/> that was reached; above 1 where the caches hold the weights.</summary>
+    public double ShareOfReadLoop => ReadGbps / ReadLoopGbps;
+}

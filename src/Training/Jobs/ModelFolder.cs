@@ -1,3 +1,4 @@
+using Bellman.Kernels;
 using Bellman.Runtime.Checkpoints;
 using Bellman.Runtime.Models;
 using Bellman.Runtime.Tokenizers;
@@ -7,7 +8,7 @@ namespace Bellman.Training.Jobs;
 /// <summary>A policy with its tokenizer, from one folder.</summary>
 public sealed class ModelFolder : IDisposable
 {
-    private ModelFolder(string path, LanguageModel model, Tokenizer tokenizer) => (Path, Model, Tokenizer) = (path, model, tokenizer);
+    private ModelFolder(string path, LanguageModel model, Tokenizer tokenizer, WeightFormat? weights) => (Path, Model, Tokenizer, Weights) = (path, model, tokenizer, weights);
 
     /// <summary>The folder.</summary>
     public string Path { get; }
@@ -18,16 +19,22 @@ public sealed class ModelFolder : IDisposable
     /// <summary>Its tokenizer.</summary>
     public Tokenizer Tokenizer { get; }
 
+    /// <summary>How the policy, and models loaded beside it, hold their weights where they are not trained; null: as they are stored.</summary>
+    public WeightFormat? Weights { get; }
+
     /// <summary>Loads policy and tokenizer and checks that they belong together.</summary>
-    /// <exception cref="Kernels.BellmanException">Either cannot be loaded, or the tokenizer has ids that the model lacks.</exception>
-    public static ModelFolder Load(string folder, bool trainable = false)
+    /// <param name="folder">The folder.</param>
+    /// <param name="trainable">Whether to keep gradients.</param>
+    /// <param name="weights">How weights are held where they are not trained; null: as they are stored.</param>
+    /// <exception cref="BellmanException">Either cannot be loaded, or the tokenizer has ids that the model lacks.</exception>
+    public static ModelFolder Load(string folder, bool trainable = false, WeightFormat? weights = null)
     {
         Tokenizer tokenizer = LoadTokenizer(folder);
-        return new ModelFolder(folder, LanguageModel.Load(folder, trainable: trainable), tokenizer);
+        return new ModelFolder(folder, LanguageModel.Load(folder, trainable: trainable, weights: weights), tokenizer, weights);
     }
 
     /// <summary>Loads the tokenizer of a model folder and checks it against the configuration.</summary>
-    /// <exception cref="Kernels.BellmanException">The folder, its configuration or tokenizer is missing or damaged, or they do not fit.</exception>
+    /// <exception cref="BellmanException">The folder, its configuration or tokenizer is missing or damaged, or they do not fit.</exception>
     public static Tokenizer LoadTokenizer(string folder)
     {
         ModelConfig config = ModelConfig.Load(folder);
@@ -43,7 +50,7 @@ public sealed class ModelFolder : IDisposable
     {
         ModelConfig config = ModelConfig.Load(folder);
         CheckVocabulary(folder, config);
-        return LanguageModel.Load(folder);
+        return LanguageModel.Load(folder, weights: Weights);
     }
 
     /// <summary>Loads a value model for this policy.</summary>
@@ -55,7 +62,7 @@ public sealed class ModelFolder : IDisposable
         ModelConfig config = ModelConfig.Load(folder);
         CheckVocabulary(folder, config);
         if (config.HiddenSize != Model.Config.HiddenSize) throw Foreign(folder, "hidden_size", config.HiddenSize, Model.Config.HiddenSize);
-        return ValueModel.Load(folder, trainable: trainable);
+        return ValueModel.Load(folder, trainable: trainable, weights: trainable ? null : Weights);
     }
 
     /// <inheritdoc/>

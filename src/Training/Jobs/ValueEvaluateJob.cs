@@ -22,7 +22,7 @@ public sealed class ValueEvaluateJob : IDisposable
     public ValueEvaluateJob(string folder, ValueEvaluateOptions options)
     {
         _tokenizer = ModelFolder.LoadTokenizer(folder);
-        _value = ValueModel.Load(folder);
+        _value = ValueModel.Load(folder, weights: options.Weights);
         _options = options;
     }
 

@@ -1,3 +1,4 @@
+using Bellman.Kernels;
 using Bellman.Training.Data;
 
 namespace Bellman.Training.Jobs;
@@ -25,4 +26,7 @@ public sealed record ValueEvaluateOptions
 
     /// <summary>Text between the steps of lines that hold a list of steps.</summary>
     public string StepJoin { get; init; } = "\n";
+
+    /// <summary>How the model holds its weights; null: as they are stored.</summary>
+    public WeightFormat? Weights { get; init; }
 }

@@ -25,11 +25,21 @@ public sealed class BenchTests
         Assert.Equal(flops, json.GetProperty("gflops").GetDouble() * 1e9 * json.GetProperty("median_seconds").GetDouble(), 1e-3 * flops);
     }
 
-    [Fact]
-    public void DecodingIsMeasured()
+    [Theory]
+    [InlineData("f32", 4)]
+    [InlineData("bf16", 2)]
+    [InlineData("int8", 1)]
+    public void DecodingIsMeasured(string dtype, int weightBytes)
     {
-        JsonElement json = Json("bench", "decode", "--size", "tiny", "--batch", "3", "--new-tokens", "5", "--steps", "3", "--warmup", "0", "--json");
+        JsonElement json = Json("bench", "decode", "--size", "tiny", "--dtype", dtype, "--batch", "3", "--new-tokens", "5", "--prompt-tokens", "9", "--steps", "3", "--warmup", "0", "--json");
         Rates(json, 3);
+        Rates(json.GetProperty("prompts"), 3);
+        Positive(json, "read_loop_gbps");
+        Assert.Equal(dtype, json.GetProperty("dtype").GetString());
+        // Matrices at least, a few vectors and scales beside them; keys and values of three tokens on average, two layers of 2·32 floats each, three times.
+        double matrices = weightBytes * (2.0 * (2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 176) + 128 * 64), read = 5 * (matrices + 3 * 3 * 2 * 2 * 32 * 4);
+        Assert.InRange(Positive(json, "read_gbps") * 1e9 * json.GetProperty("median_seconds").GetDouble() / read, 0.999, 1.1);
+        Assert.Equal(json.GetProperty("read_gbps").GetDouble() / json.GetProperty("read_loop_gbps").GetDouble(), Positive(json, "share_of_read_loop"), 3);
         Assert.Equal(15 / json.GetProperty("median_seconds").GetDouble(), Positive(json, "tokens_per_second"), 1e-3 * json.GetProperty("tokens_per_second").GetDouble());
     }
 

@@ -36,6 +36,16 @@ public sealed class ScoreTests(TinyModel model) : IClassFixture<TinyModel>
     }
 
     [Fact]
+    public void WeightsAreHeldAsAsked()
+    {
+        string input = model.Write("weights.jsonl", """{"ids":[5,6,7,8,30,31,40]}""");
+        string[] lines = [.. ((string[])["auto", "f32", "bf16", "int8"]).Select(x => CliRun.Of("score", "--model", model.Policy, "--input", input, "--out", "-", "--weights", x).Succeeds().Lines[0])];
+        Assert.Equal(lines[1], lines[0]);
+        Assert.Equal(4, lines[1..].Append("").Distinct().Count());
+        CliRun.Of("score", "--model", model.Policy, "--input", input, "--out", "-", "--weights", "int4").Fails(2, "expected auto, f32, bf16, int8", "int4");
+    }
+
+    [Fact]
     public void PromptAndResponseAreJoinedAndClosed()
     {
         CliRun run = CliRun.WithInput("{\"prompt\":\"A\",\"response\":\"B\"}\n{\"prompt\":\"A\",\"response\":\"B\",\"finished\":false}\n{\"prompt_ids\":[4],\"response_ids\":[5]}\n",

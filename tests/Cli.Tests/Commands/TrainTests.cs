@@ -29,8 +29,8 @@ public sealed class TrainTests(TinyModel model) : IClassFixture<TinyModel>
         // The policy starts as its own reference: no pair is preferred, and all of KTO's responses stand at its baseline.
         using var first = JsonDocument.Parse(File.ReadLines(Path.Combine(folder, "metrics.jsonl")).First());
         if (objective is "dpo" or "kto") Assert.Equal(objective == "dpo" ? Math.Log(2) : 0.5, first.RootElement.GetProperty("policy/loss").GetDouble(), 5);
-        using var trained = LanguageModel.Load(Path.Combine(folder, "policy"));
-        using var before = LanguageModel.Load(model.Policy);
+        using var trained = LanguageModel.Load(Path.Combine(folder, "policy"), trainable: true);
+        using var before = LanguageModel.Load(model.Policy, trainable: true);
         Assert.False(trained.Parameters.Items[0].Value.AsSpan<float>().SequenceEqual(before.Parameters.Items[0].Value.AsSpan<float>()));
         if (objective is "oreo" or "dqo") ValueModel.Load(Path.Combine(folder, "value")).Dispose();
         Assert.DoesNotContain("://", File.ReadAllText(Path.Combine(folder, "report.html")), StringComparison.Ordinal);
