@@ -1,7 +1,7 @@
 #!/bin/sh
 # Publishes the GPU suite as a folder that needs nothing but a Linux machine with an NVIDIA card, and packs it:
 #   perf/gpu.sh              → artifacts/bellman-gpu/  and  artifacts/bellman-gpu.tar.xz
-# On the other machine: tar xf bellman-gpu.tar.xz && bellman-gpu/Bellman.Perf.Gpu; it rewrites bellman-gpu/kernels.lock, which
+# On the other machine: tar xf bellman-gpu.tar.xz && bellman-gpu/Bellman.Gpu.Perf; it rewrites bellman-gpu/kernels.lock, which
 # belongs into perf/ of the repository.
 set -e
 cd "$(dirname "$0")/.."
