@@ -8,25 +8,19 @@ namespace Bellman.Cli.Commands;
 /// <summary>The options that say how an answer is searched.</summary>
 internal sealed class SearchOpts
 {
-    private static readonly Dictionary<string, AnswerSearch> Names = new()
-    {
-        ["greedy"] = AnswerSearch.Greedy, ["sample"] = AnswerSearch.Sample, ["vote"] = AnswerSearch.Vote, ["weighted-vote"] = AnswerSearch.WeightedVote, ["best-of-n"] = AnswerSearch.BestOfN,
-        ["beam"] = AnswerSearch.Beam, ["dvts"] = AnswerSearch.Dvts, ["lookahead"] = AnswerSearch.Lookahead, ["mcts"] = AnswerSearch.Mcts,
-    };
-
     private static readonly Dictionary<string, StepValues> Values = new() { ["end"] = StepValues.End, ["min"] = StepValues.Minimum, ["mean"] = StepValues.Mean };
 
     private readonly Option<string[]> _search = new("--search")
     {
-        HelpName = string.Join('|', Names.Keys), Description = "How an answer is found; several with commas for --sweep. Default: greedy.", DefaultValueFactory = _ => ["greedy"],
+        HelpName = string.Join('|', AnswerSearchSizes.Names.Keys), Description = "How an answer is found; several with commas for --sweep. Default: greedy.", DefaultValueFactory = _ => ["greedy"],
         CustomParser = result =>
         {
             string[] names = result.Tokens[0].Value.Split(',');
             foreach (string name in names)
             {
-                if (Names.ContainsKey(name)) continue;
-                string near = Training.NearName.Find(name, [.. Names.Keys]) is { } found ? $"; did you mean '{found}'?" : ".";
-                result.AddError($"--search: expected {string.Join(", ", Names.Keys)}, received '{name}'{near}");
+                if (AnswerSearchSizes.Names.ContainsKey(name)) continue;
+                string near = Training.NearName.Find(name, [.. AnswerSearchSizes.Names.Keys]) is { } found ? $"; did you mean '{found}'?" : ".";
+                result.AddError($"--search: expected {string.Join(", ", AnswerSearchSizes.Names.Keys)}, received '{name}'{near}");
             }
             return names;
         },
@@ -55,7 +49,7 @@ internal sealed class SearchOpts
         command.Add(_search, Value, Reference, Beta, _samples, _width, _expansions, _lookahead, _simulations, _values, _stepEnd, _maxSteps, _tokens, _calls, _seconds, _memory);
 
     /// <summary>The searches asked for, with their names.</summary>
-    public IReadOnlyList<(AnswerSearch Search, string Name)> Searches(ParseResult parsed) => [.. parsed.GetValue(_search)!.Distinct().Select(x => (Names[x], x))];
+    public IReadOnlyList<(AnswerSearch Search, string Name)> Searches(ParseResult parsed) => [.. parsed.GetValue(_search)!.Distinct().Select(x => (AnswerSearchSizes.Names[x], x))];
 
     /// <summary>Refuses searches without what they score with.</summary>
     public void Check(ParseResult parsed)

@@ -5,6 +5,7 @@ using Bellman.Runtime.Search;
 using Bellman.Runtime.Search.Strategies;
 using Bellman.Runtime.Tokenizers;
 using Bellman.Training.Data;
+using Bellman.Training.Jobs;
 using Bellman.Training.Tasks;
 
 namespace Bellman.Training.Experiments;
@@ -111,23 +112,37 @@ public sealed partial class TaskExperiment
     /// <param name="temperature">Temperature of the draws.</param>
     /// <param name="stage">Name, progress, cancellation.</param>
     /// <exception cref="BellmanException">The width is not from 1 to 4096.</exception>
-    public AnswerSet Beam(LanguageModel policy, ValueModel value, ProblemSet set, int width, float temperature, ExperimentStage stage)
+    public AnswerSet Beam(LanguageModel policy, ValueModel value, ProblemSet set, int width, float temperature, ExperimentStage stage) =>
+        Search(policy, value, set, AnswerSearch.Beam, new AnswerSearchSizes { Width = width }, temperature, stage).Answers;
+
+    /// <summary>Answers found by any search. Votes are for whole walks, as all walks end at the goal.</summary>
+    /// <param name="policy">Draws the steps.</param>
+    /// <param name="value">Scores them.</param>
+    /// <param name="set">The problems.</param>
+    /// <param name="search">The search.</param>
+    /// <param name="sizes">Its sizes.</param>
+    /// <param name="temperature">Temperature of the draws.</param>
+    /// <param name="stage">Name, progress, cancellation.</param>
+    /// <exception cref="BellmanException">A size is out of range.</exception>
+    public SearchedSet Search(LanguageModel policy, ValueModel value, ProblemSet set, AnswerSearch search, AnswerSearchSizes sizes, float temperature, ExperimentStage stage)
     {
         var samples = new GradedSample[set.Count];
         int done = 0;
+        long tokens = 0;
         var options = new SearchOptions
         {
             // A step has at least one token, so the limit on tokens is the only one.
             StepEnd = StopRule.Strings(Tokenizer, ["\n"]), MaxSteps = Options.MaxNewTokens,
             Sampling = new SamplingOptions { Temperature = temperature, MaxTokens = Options.MaxNewTokens, Seed = Options.Seed },
         };
-        using var search = new TreeSearch(new SearchModels(policy, value), options);
-        search.Run(new BeamSearch(width), set.Prompts, x =>
+        using var tree = new TreeSearch(new SearchModels(policy, value), options);
+        tree.Run(sizes.Create(search, new WholeText(Tokenizer)), set.Prompts, x =>
         {
             samples[x.Problem] = Grade(set, x.Problem, x.Best.Solution(), x.Best.IsFinished);
+            tokens += x.Counts.DistinctTokens - set.Prompts[x.Problem].Length;
             stage.Tell(++done, samples.Length, "problems");
         }, stage.Cancellation);
-        return new AnswerSet(samples, 1);
+        return new SearchedSet(new AnswerSet(samples, 1), (double)tokens / Math.Max(1, set.Count));
     }
 
     private AnswerSet Generate(LanguageModel policy, ProblemSet set, int perProblem, SamplingOptions sampling, int round, ExperimentStage stage)
@@ -149,4 +164,16 @@ public sealed partial class TaskExperiment
         string response = Tokenizer.Decode(ids, skipSpecialTokens: true);
         return new GradedSample(index, set.Problems[index], set.Prompts[index], ids, response, finished, Task.Grade(set.Problems[index], response));
     }
+
+    private sealed class WholeText(Tokenizer tokenizer) : IAnswerReader
+    {
+        public string Read(IReadOnlyList<int> solution) => tokenizer.Decode([.. solution], skipSpecialTokens: true);
+
+        public bool Same(string first, string second) => first == second;
+    }
 }
+
+/// <summary>Answers found by a search.</summary>
+/// <param name="Answers">One answer to each problem.</param>
+/// <param name="TokensPerProblem">Distinct tokens drawn per problem, prompts not counted.</param>
+public sealed record SearchedSet(AnswerSet Answers, double TokensPerProblem);

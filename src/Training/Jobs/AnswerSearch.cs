@@ -38,6 +38,13 @@ public enum AnswerSearch
 /// <summary>Sizes of an <see cref="AnswerSearch"/>.</summary>
 public sealed record AnswerSearchSizes
 {
+    /// <summary>The searches by the names that commands and files use.</summary>
+    public static IReadOnlyDictionary<string, AnswerSearch> Names { get; } = new Dictionary<string, AnswerSearch>
+    {
+        ["greedy"] = AnswerSearch.Greedy, ["sample"] = AnswerSearch.Sample, ["vote"] = AnswerSearch.Vote, ["weighted-vote"] = AnswerSearch.WeightedVote, ["best-of-n"] = AnswerSearch.BestOfN,
+        ["beam"] = AnswerSearch.Beam, ["dvts"] = AnswerSearch.Dvts, ["lookahead"] = AnswerSearch.Lookahead, ["mcts"] = AnswerSearch.Mcts,
+    };
+
     /// <summary>N of vote, weighted vote and best-of-n.</summary>
     public int Samples { get; init; } = 8;
 

@@ -174,7 +174,7 @@ public sealed class IterateJob
         using ValueModel? critic = value is not null && _iterate.EvaluationWidth > 0 ? model.LoadValue(value) : null;
         bool[] Answer(AnswerSearch search)
         {
-            var options = new EvaluateOptions { Search = search, Sizes = new AnswerSearchSizes { Width = Math.Max(1, _iterate.EvaluationWidth) }, Sampling = new SamplingOptions { MaxTokens = _iterate.MaxTokens, Seed = _base.Seed } };
+            var options = new EvaluateOptions { Search = search, Sizes = new AnswerSearchSizes { Width = Math.Max(1, _iterate.EvaluationWidth) }, Sampling = new SamplingOptions { Temperature = _iterate.EvaluationTemperature, MaxTokens = _iterate.MaxTokens, Seed = _base.Seed } };
             var job = new EvaluateJob(new SearchModels(model.Model, critic), model.Tokenizer, _rule, new PromptEncoder(model.Tokenizer, _base.Data.PromptTemplate), options);
             string stage = $"{(round == 0 ? "start" : $"round {round}")}: answering{(search == AnswerSearch.Beam ? " with search" : "")}";
             return [.. job.Run(problems, state => progress?.Invoke(state with { Stage = stage }), null, cancellation).Select(x => x.IsCorrect)];

@@ -17,6 +17,7 @@ public sealed record IterateRecipe
         EvaluationProblems = values.OptionalText("iterate.eval_problems");
         EvaluationLimit = values.Integer("iterate.eval_limit");
         EvaluationWidth = values.Integer("iterate.eval_width");
+        EvaluationTemperature = (float)values.Number("iterate.eval_temperature");
     }
 
     /// <summary>Problems that are sampled, or null where the recipe is not for iterating.</summary>
@@ -54,4 +55,7 @@ public sealed record IterateRecipe
 
     /// <summary>Width of a second evaluation by search; 0 for none.</summary>
     public int EvaluationWidth { get; }
+
+    /// <summary>Temperature of the search's draws.</summary>
+    public float EvaluationTemperature { get; }
 }

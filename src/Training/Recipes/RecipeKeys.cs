@@ -119,6 +119,7 @@ internal static class RecipeKeys
         Text("iterate.eval_problems", "", "File of the problems that the policy answers before the first and after every round; none of them may be sampled."),
         Integer("iterate.eval_limit", "0", Bounds.NotNegative, "Answer only the first of them; 0 takes all."),
         Integer("iterate.eval_width", "0", Bounds.NotNegative, "Also answer with step beam search of this width where there is a value model; 0 for greedy answers only."),
+        Number("iterate.eval_temperature", "0.5", Bounds.Positive, "Temperature of that search's draws: at 1 small models draw steps that the value model has never seen, and overrates."),
     ];
 
     /// <summary>The table by name.</summary>

@@ -6,7 +6,7 @@ namespace Bellman.Training.Reports;
 /// <summary>Escaping and the style sheet of reports.</summary>
 internal static class Html
 {
-    private const int SeriesColors = 7;
+    private const int SeriesColors = 9;
 
     /// <summary>The class that gives a chart's n-th line its colour and dash.</summary>
     internal static string SeriesClass(int index) => $"s{index % SeriesColors}";
@@ -53,7 +53,7 @@ internal static class Html
         .grid{stroke:var(--grid)}.axis{stroke:var(--soft)}
         .line{fill:none;stroke:var(--c);stroke-width:1.8;stroke-linejoin:round;stroke-dasharray:var(--d,none)}.band{fill:var(--c);opacity:.16}.bar{stroke:var(--c);fill:none;opacity:.75}
         .dot{fill:var(--c);stroke:var(--card)}.hover{fill:var(--c);opacity:0}.hover:hover{opacity:1}.fill{fill:var(--c);opacity:.85}.whisker{stroke:var(--ink);fill:none;stroke-width:1.3}
-        .s0{--c:var(--c0)}.s1{--c:var(--c1)}.s2{--c:var(--c2)}.s3{--c:var(--c3);--d:7 3}.s4{--c:var(--c4);--d:7 3}.s5{--c:var(--c5);--d:2 3}.s6{--c:var(--c6);--d:2 3}
+        .s0{--c:var(--c0)}.s1{--c:var(--c1)}.s2{--c:var(--c2)}.s3{--c:var(--c3);--d:7 3}.s4{--c:var(--c4);--d:7 3}.s5{--c:var(--c5);--d:2 3}.s6{--c:var(--c6);--d:2 3}.s7{--c:var(--c1);--d:2 3}.s8{--c:var(--c0);--d:7 3}
         .legend{display:flex;flex-wrap:wrap;gap:2px 16px;font-size:13px;color:var(--soft);margin:2px 0 0}.legend svg{width:22px;height:10px;display:inline-block;margin-right:5px}
         .tokens .text{font:14px/1.75 ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace;overflow-wrap:anywhere;white-space:pre-wrap;margin-top:6px}
         .tokens .text span{border-radius:3px;padding:2px 1px;margin-right:1px}.tokens .nan{outline:1px dashed var(--soft)}

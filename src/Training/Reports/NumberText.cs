@@ -16,7 +16,8 @@ internal static class NumberText
             0 => "0",
             < 1e-4 or >= 1e7 => size.ToString("0.###e0", CultureInfo.InvariantCulture),
             < 1 => Math.Round(size, 3 - (int)Math.Floor(Math.Log10(size))).ToString("0.#######", CultureInfo.InvariantCulture),
-            < 1000 => size.ToString("0.###", CultureInfo.InvariantCulture),
+            < 10 => size.ToString("0.###", CultureInfo.InvariantCulture),
+            < 100 => size.ToString("0.##", CultureInfo.InvariantCulture),
             _ => size.ToString("0.#", CultureInfo.InvariantCulture),
         };
         return value < 0 && text != "0" ? "−" + text : text;

@@ -1,6 +1,7 @@
 using Bellman.Kernels;
 using Bellman.Training.Data;
 using Bellman.Training.Experiments;
+using Bellman.Training.Jobs;
 using Bellman.Training.Recipes;
 using Bellman.Training.Tasks;
 
@@ -30,6 +31,9 @@ public sealed record StudyMethod(string Name, IReadOnlyList<MethodSettings> Grid
 
     /// <summary>Whether step beam search runs on the fine-tuned policy with the method's value model.</summary>
     public bool SearchesSft { get; init; }
+
+    /// <summary>Whose steps all searches of the sweep run on, with the method's value model: "own", "sft", both or none.</summary>
+    public IReadOnlyList<string> Sweeps { get; init; } = [];
 }
 
 /// <summary>
@@ -40,6 +44,8 @@ public sealed record Study
 {
     /// <summary>Name of the fine-tuned policy that all methods start from.</summary>
     public const string SftName = "sft";
+
+    private static readonly string[] SweepSettings = ["temperatures", "validation", "held_out"];
 
     private Study(StudyValues values, string text)
     {
@@ -62,6 +68,10 @@ public sealed record Study
         HeldOut = values.Integer("evaluation.held_out");
         Widths = [.. values.Integers("search.widths").Select(x => (int)x)];
         BeamTemperature = (float)values.Number("search.temperature");
+        Sweeps = [.. values.Names("sweep").Where(x => !SweepSettings.Contains(x)).Select(x => new StudySweep(x, [.. values.Integers("sweep." + x).Select(y => (int)y)]))];
+        SweepTemperatures = [.. values.Numbers("sweep.temperatures").Select(x => (float)x)];
+        SweepValidation = values.Integer("sweep.validation");
+        SweepHeldOut = values.Integer("sweep.held_out");
         Tasks = [.. values.Names("tasks").Select(name => Task(values, name))];
         Methods = [.. values.Names("methods").Select(name => Method(values, name))];
     }
@@ -123,6 +133,18 @@ public sealed record Study
     /// <summary>Temperature of the search.</summary>
     public float BeamTemperature { get; }
 
+    /// <summary>Searches for the curve of accuracy against tokens.</summary>
+    public IReadOnlyList<StudySweep> Sweeps { get; }
+
+    /// <summary>Temperatures that are tried for them.</summary>
+    public IReadOnlyList<float> SweepTemperatures { get; }
+
+    /// <summary>Validation problems on which a temperature is chosen.</summary>
+    public int SweepValidation { get; }
+
+    /// <summary>Held-out problems of each seed on which they are run.</summary>
+    public int SweepHeldOut { get; }
+
     /// <summary>The tasks.</summary>
     public IReadOnlyList<StudyTask> Tasks { get; }
 
@@ -173,9 +195,20 @@ public sealed record Study
         if (ValueModel is { } value)
             Refuse(value.Hidden % value.Heads != 0 || value.Hidden / value.Heads % 2 != 0, "value_model.hidden", $"value_model.hidden ({value.Hidden}) must be an even multiple of value_model.heads ({value.Heads})");
         Refuse(AnswerTokens >= Model.Positions, "model.answer_tokens", $"model.answer_tokens ({AnswerTokens}) must be below model.positions ({Model.Positions}), which hold the prompt too");
+        Refuse(SweepHeldOut > HeldOut && values.Where("sweep.held_out").Length > 0, "sweep.held_out", $"sweep.held_out ({SweepHeldOut}) must not be above evaluation.held_out ({HeldOut})");
+        foreach (StudySweep sweep in Sweeps)
+        {
+            string key = $"sweep.{sweep.Name}", near = NearName.Find(sweep.Name, [.. AnswerSearchSizes.Names.Keys]) is { } found ? $"; did you mean '{found}'?" : "";
+            Refuse(!AnswerSearchSizes.Names.ContainsKey(sweep.Name), key, $"{key}: expected a search ({string.Join(", ", AnswerSearchSizes.Names.Keys)}), received '{sweep.Name}'{near}");
+            Refuse(sweep.Sizes.Distinct().Count() != sweep.Sizes.Count, key, $"{key}: expected different sizes, received {string.Join(", ", sweep.Sizes)}");
+        }
         foreach (StudyMethod method in Methods)
         {
             string key = $"methods.{method.Name}";
+            Refuse(method.Sweeps.Count > 0 && !method.Grid[0].UsesValue, key + ".sweep", $"{key}.sweep: {values.Text(key + ".method")} trains no value model to search with");
+            Refuse(method.Sweeps.Count > 0 && Sweeps.Count == 0, key + ".sweep", $"{key}.sweep: the study names no search; add a section such as sweep: {{beam: [2, 4]}}");
+            foreach (string word in method.Sweeps)
+                Refuse(word is not ("own" or "sft"), key + ".sweep", $"{key}.sweep: expected own or sft, received '{word}'");
             Refuse(method.Name == SftName, key + ".method", $"{key}: the name '{SftName}' is that of the policy that all methods start from; choose another");
             Refuse((method.SearchesOwn || method.SearchesSft) && !method.Grid[0].UsesValue, key + ".search", $"{key}.search: {values.Text(key + ".method")} trains no value model to search with");
             foreach (string word in values.Texts(key + ".search"))
@@ -240,6 +273,7 @@ public sealed record Study
         return new StudyMethod(name, grid, values.Integer(prefix + "rounds"))
         {
             KeepsValue = values.Text(prefix + "value_start") == "previous", SearchesOwn = search.Contains("own"), SearchesSft = search.Contains("sft"),
+            Sweeps = [.. values.Texts(prefix + "sweep").Distinct()],
         };
     }
 }

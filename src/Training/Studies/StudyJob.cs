@@ -77,6 +77,7 @@ public sealed class StudyJob
     {
         var tuning = new List<StudyTuning>();
         var seeds = new List<StudySeedResult>();
+        var temperatures = new Dictionary<(string Method, string Policy, string Search), float>();
         StudyPicture[] pictures = [];
         string? pictured = null;
         foreach (ulong seed in _study.Seeds)
@@ -89,7 +90,7 @@ public sealed class StudyJob
             {
                 MethodSettings chosen = tuning.Last(x => x.Method == method.Name).Best
                     ?? throw new TrainingException($"Study: {method.Name} on {task.Name} ran out of bounds with every setting of its grid; lower its learning rates.");
-                methods.Add(Run(run, method, chosen, sft, out StudyModels first));
+                methods.Add(Run(run, method, chosen, sft, temperatures, out StudyModels first));
                 if (seeds.Count > 0 || pictured is not null || !chosen.UsesValue || _study.Pictures == 0) continue;
                 pictured = method.Name;
                 pictures = run.Pictures(sft, first);
@@ -110,7 +111,21 @@ public sealed class StudyJob
         return tuning;
     }
 
-    private StudyMethodResult Run(StudySeedRun run, StudyMethod method, MethodSettings settings, StudyModels sft, out StudyModels first)
+    /// <summary>The temperature that does best on validation problems; of equal ones the first.</summary>
+    private float ChooseTemperature(StudySeedRun run, string method, string policy, StudyModels searched, StudyModels value, StudySweep sweep, List<StudySweepTrial> trials)
+    {
+        if (_study.SweepTemperatures.Count == 1) return _study.SweepTemperatures[0];
+        int size = sweep.Sizes[sweep.Sizes.Count / 2];
+        StudySweepTrial[] tried =
+        [
+            .. _study.SweepTemperatures.Select(t => new StudySweepTrial(policy, sweep.Name, t,
+                run.Sweep(string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{sweep.Name} {size} of {policy} with V of {method}, temperature {t}"), policy, searched, value, sweep, size, t, TaskSplit.Validation).HeldOut.Accuracy)),
+        ];
+        trials.AddRange(tried);
+        return (float)tried.MaxBy(x => x.Accuracy)!.Temperature;
+    }
+
+    private StudyMethodResult Run(StudySeedRun run, StudyMethod method, MethodSettings settings, StudyModels sft, Dictionary<(string Method, string Policy, string Search), float> temperatures, out StudyModels first)
     {
         StudyModels models = first = run.Train(method.Name, settings, sft, null, 1);
         var rounds = new List<StudyRound> { new(1, run.SamplesRight(sft, 1), run.Greedy($"{method.Name} answering", models, TaskSplit.HeldOut)) };
@@ -127,7 +142,19 @@ public sealed class StudyJob
             foreach (int width in _study.Widths)
                 searches.Add(new StudySearch(policy, width, run.Beam($"{method.Name} searching {policy}, B={width}", searched, first, width)));
         }
+        var points = new List<StudySweepPoint>();
+        var trials = new List<StudySweepTrial>();
+        foreach (string policy in method.Sweeps)
+            foreach (StudySweep sweep in _study.Sweeps)
+            {
+                StudyModels searched = policy == "sft" ? sft : first;
+                if (_study.TunesEachSeed || !temperatures.ContainsKey((method.Name, policy, sweep.Name)))
+                    temperatures[(method.Name, policy, sweep.Name)] = ChooseTemperature(run, method.Name, policy, searched, first, sweep, trials);
+                float temperature = temperatures[(method.Name, policy, sweep.Name)];
+                foreach (int size in sweep.Sizes)
+                    points.Add(run.Sweep($"{sweep.Name} {size} of {policy} with V of {method.Name}", policy, searched, first, sweep, size, temperature, TaskSplit.HeldOut));
+            }
         ValueNumbers? value = settings.UsesValue ? run.CheckValue($"{method.Name}, checking values", sft, first) : null;
-        return new StudyMethodResult(method.Name, settings, StudySeedRun.Seconds(first), [.. rounds], [.. searches], value, StudySeedRun.Curves(first));
+        return new StudyMethodResult(method.Name, settings, StudySeedRun.Seconds(first), [.. rounds], [.. searches], [.. points], [.. trials], value, StudySeedRun.Curves(first));
     }
 }

@@ -48,7 +48,11 @@ internal static class StudyKeys
         Size("evaluation.validation", "500", "Validation problems; settings are chosen on them.", Bounds.FromOne),
         Size("evaluation.held_out", "1000", "Held-out problems of each seed; all reported numbers are of these.", Bounds.FromOne),
         new("search.widths", KeyKind.Integers, "1 3 5 7", "Widths B of step beam search.") { Bounds = Widths },
-        new("search.temperature", KeyKind.Number, "1", "Temperature of its draws.") { Bounds = Bounds.Positive },
+        new("search.temperature", KeyKind.Number, "0.5", "Temperature of its draws.") { Bounds = Bounds.Positive },
+        new("sweep.*", KeyKind.Integers, "", "Sizes of a search of this name, such as beam or best-of-n, for the curve of accuracy against tokens (methods.*.sweep).") { Bounds = new Bounds(1, false, 4096, false) },
+        new("sweep.temperatures", KeyKind.Numbers, "0.5 1", "Temperatures of their draws; each search takes the best one, at its middle size, on validation problems.") { Bounds = Bounds.Positive },
+        Size("sweep.validation", "200", "Validation problems for that.", Bounds.FromOne),
+        Size("sweep.held_out", "500", "Held-out problems of each seed for the curve, at most evaluation.held_out.", Bounds.FromOne),
 
         new("tasks.*.family", KeyKind.Choice, "", "Family of the task; without it, the task's name is the family.") { Choices = [.. ReasoningTasks.Names] },
         new("tasks.*.*", KeyKind.Number, "", "A knob of the family, such as size, walls or slack."),
@@ -70,6 +74,7 @@ internal static class StudyKeys
         Size("methods.*.rounds", "1", "Rounds of collecting with the current policy and training on it.", Bounds.FromOne),
         new("methods.*.value_start", KeyKind.Choice, "previous", "Where the value model of a later round starts: from the previous one, or from the policy with a zero head.") { Choices = ["previous", "policy"] },
         new("methods.*.search", KeyKind.Texts, "", "Which policies are searched with the method's value model: own, sft, or both."),
+        new("methods.*.sweep", KeyKind.Texts, "", "The same for all searches and sizes that sweep names."),
     ];
 
     /// <summary>The table.</summary>

@@ -55,6 +55,15 @@ internal sealed class StudyReport(Study study, StudyResult result)
         ChartFile.SaveBars(Plot(plots, task, "accuracy"), $"{task.Task.Name}: accuracy", "accuracy %", bars);
         AddChart(report, task, plots, "rounds", "Accuracy over rounds", "round of collecting and training", "accuracy %", Rounds(task), new ChartOptions());
         AddChart(report, task, plots, "search", "Accuracy against search width", "width B (0: greedy)", "accuracy %", Searches(task), new ChartOptions());
+        foreach ((string method, string policy) in StudySweeps.Of(task))
+        {
+            string title = $"Accuracy against tokens, {StudySweeps.Title(method, policy)}";
+            AddChart(report, task, plots, $"sweep-{method}-{policy}", title, "distinct tokens drawn per problem", "accuracy %", StudySweeps.Lines(task, method, policy), new ChartOptions { LogX = true });
+            (string[] sweepHeads, IReadOnlyList<IReadOnlyList<string>> cells) = StudySweeps.Table(task, method, policy);
+            report.AddTable(title, sweepHeads, cells, $"The first {study.SweepHeldOut} held-out problems of each seed; differences are paired, in points.");
+            (sweepHeads, cells) = StudySweeps.EqualTokens(task, method, policy);
+            report.AddTable("The same at equal tokens", sweepHeads, cells, "Mean accuracy in per cent, read off between two points.");
+        }
         AddChart(report, task, plots, "calibration", "Calibration of the value models", "V before a step", "share of right answers", Calibration(task),
             new ChartOptions { IncludeY = (0, 1), Note = "Tenths of all states of the fine-tuned policy's samples, all seeds. V estimates the soft value of the learned policy, not the success of the sampled one, so points may lie below the diagonal." });
         foreach ((string title, string axis, string name) in Curves)

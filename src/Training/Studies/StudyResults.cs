@@ -70,10 +70,12 @@ public sealed record StudyPicture(bool IsRight, string Reason, int? FirstWrongSt
 /// <param name="Seconds">Time of the first round's training, when it was done.</param>
 /// <param name="Rounds">Greedy answers after each round.</param>
 /// <param name="Searches">Answers by search, with the models of the first round.</param>
+/// <param name="Sweeps">Answers by all searches of the sweep, with the models of the first round.</param>
+/// <param name="SweepTrials">Temperatures tried for them with this seed.</param>
 /// <param name="Value">How good the first round's value model is on samples of the fine-tuned policy; null without one.</param>
 /// <param name="Curves">Course of the first round's training.</param>
 public sealed record StudyMethodResult(
-    string Method, MethodSettings Settings, double Seconds, StudyRound[] Rounds, StudySearch[] Searches, ValueNumbers? Value, StudyCurve[] Curves);
+    string Method, MethodSettings Settings, double Seconds, StudyRound[] Rounds, StudySearch[] Searches, StudySweepPoint[] Sweeps, StudySweepTrial[] SweepTrials, ValueNumbers? Value, StudyCurve[] Curves);
 
 /// <summary><see cref="ValueCheck"/> with null for what is not defined.</summary>
 /// <param name="AtEnd">AUROC of V just before the end token.</param>

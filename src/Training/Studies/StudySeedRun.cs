@@ -144,6 +144,19 @@ internal sealed class StudySeedRun
             return StudyVerdicts.Of(_experiment.Beam(model, critic, _experiment.Problems(TaskSplit.HeldOut, _study.HeldOut), width, _study.BeamTemperature, Stage(name)).Right);
         });
 
+    /// <summary>Answers by a search of the sweep to the first problems of a split.</summary>
+    public StudySweepPoint Sweep(string name, string policyName, StudyModels policy, StudyModels value, StudySweep sweep, int size, float temperature, TaskSplit split)
+    {
+        int count = split == TaskSplit.Validation ? _study.SweepValidation : _study.SweepHeldOut;
+        return _cache.Result(StudyCache.KeyOf("sweep", policyName, policy.Key, value.Key, sweep.Name, size, temperature, split.ToString(), count), () =>
+        {
+            using LanguageModel model = LanguageModel.Load(policy.Policy);
+            using ValueModel critic = ValueModel.Load(value.Value);
+            SearchedSet found = _experiment.Search(model, critic, _experiment.Problems(split, count), sweep.Search, new AnswerSearchSizes().Scaled(sweep.Search, size), temperature, Stage(name));
+            return new StudySweepPoint(policyName, sweep.Name, size, temperature, found.TokensPerProblem, found.Answers.Samples.Count(x => !x.IsFinished), StudyVerdicts.Of(found.Answers.Right));
+        });
+    }
+
     /// <summary>How good a value model is on samples of the policy that it was trained for.</summary>
     public ValueNumbers CheckValue(string name, StudyModels policy, StudyModels value) =>
         _cache.Result(StudyCache.KeyOf("value", policy.Key, value.Key, _study.HeldOut), () =>

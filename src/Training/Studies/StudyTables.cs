@@ -78,6 +78,7 @@ internal static class StudyTables
             }
             AppendRounds(text, study, task);
             AppendSearch(text, study, task);
+            StudySweeps.Append(text, task);
             AppendValues(text, study, task);
         }
         return text.ToString();
@@ -182,5 +183,5 @@ internal static class StudyTables
         }
     }
 
-    private static void Append(StringBuilder text, IReadOnlyList<string> cells) => text.Append("| ").AppendJoin(" | ", cells).Append(" |\n");
+    internal static void Append(StringBuilder text, IReadOnlyList<string> cells) => text.Append("| ").AppendJoin(" | ", cells).Append(" |\n");
 }

@@ -168,7 +168,7 @@ public sealed class HtmlReportTests
     [Theory]
     [InlineData(0, "0")]
     [InlineData(0.0123456, "0.01235")]
-    [InlineData(-12.3456, "−12.346")]
+    [InlineData(-12.3456, "−12.35")]
     [InlineData(154688, "154688")]
     [InlineData(1.5e-7, "1.5e-7")]
     [InlineData(3e9, "3e9")]

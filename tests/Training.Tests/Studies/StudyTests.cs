@@ -67,6 +67,11 @@ public sealed class StudyTests
     [InlineData("tasks.board.family=chess", "chess")]
     [InlineData("methods.a.search=both", "own or sft")]
     [InlineData("model.hidden=63", "model.heads")]
+    [InlineData("sweep.bean=[1]", "did you mean 'beam'")]
+    [InlineData("sweep.beam=[0]", "at least 1")]
+    [InlineData("sweep.beam=[2, 2]", "different sizes")]
+    [InlineData("sweep.held_out=1000000", "must not be above")]
+    [InlineData("methods.a.sweep=sft", "the study names no search")]
     public void Wrong_values_are_refused_with_a_remedy(string assignment, string expected)
     {
         RecipeException error = Assert.Throws<RecipeException>(() => Study.Parse(Good, overrides: [assignment]));
