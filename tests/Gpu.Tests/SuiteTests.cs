@@ -72,13 +72,17 @@ public sealed class SuiteTests
     {
         Assert.SkipUnless(File.Exists("/bin/sh"), "the stand-in for a child is a shell script");
         const string Script = """
-            read item; echo "begin $item"; echo 'record {"kernel":"k","shape":"s","ptx":"1","silicon":true,"microseconds":2}'; echo "record 7 40 0"; echo "pass $item"
+            read item; echo "begin $item"; echo 'record {"kernel":"k","shape":"s","ptx":"1","silicon":true,"microseconds":2}'; echo "record 7 40 0"; echo 'record {"kernel":"cublaslt","shape":"s","ptx":"v","silicon":true,"microseconds":3}'; echo "pass $item"
             """;
         GpuSuite suite = Suite(Script, TextWriter.Null);
         suite.Run(["case"]);
         LedgerRecord Old(string kernel, string ptx) => new() { Kernel = kernel, Shape = "s", Ptx = ptx };
         List<LedgerRecord> ledger = suite.Rewrite([Old("k", "1"), Old("m", "7")], []);
         Assert.Equal((true, 2.0), (ledger[0].Silicon, ledger[0].Microseconds));
+        // The library's times stay in the ledger, though no kernel of that name is in the suite.
+        Assert.Equal(("cublaslt", 3.0), (ledger[2].Kernel, ledger[2].Microseconds));
+        Assert.Contains(ledger[2], Ledger.Renew([Old("k", "1")], ledger));
+        Assert.Empty(Ledger.Stale([Old("k", "1"), Old("m", "7")], ledger));
         Assert.Equal((false, 40, 0), (ledger[1].Silicon, ledger[1].Registers, ledger[1].LocalBytes));
     }
 

@@ -134,6 +134,11 @@ internal sealed class GpuSuite(TextWriter log, Func<ProcessStartInfo> child, Tim
     public List<LedgerRecord> Rewrite(IReadOnlyList<LedgerRecord> now, IReadOnlyList<LedgerRecord> before)
     {
         Dictionary<(string, string), LedgerRecord> measured = _measured.ToDictionary(x => x.Key);
-        return [.. Ledger.Renew(now, before).Select(x => measured.TryGetValue(x.Key, out LedgerRecord? record) ? record : x.Registers is null && Loaded.TryGetValue(x.Ptx, out var facts) ? x with { Registers = facts.Registers, LocalBytes = facts.LocalBytes } : x)];
+        LedgerRecord Newest(LedgerRecord known) => measured.Remove(known.Key, out LedgerRecord? record) ? record
+            : known.Registers is null && Loaded.TryGetValue(known.Ptx, out var facts) ? known with { Registers = facts.Registers, LocalBytes = facts.LocalBytes } : known;
+        List<LedgerRecord> records = [.. Ledger.Renew(now, before).Select(Newest)];
+        // What is left is the library's, measured for the first time.
+        records.AddRange(measured.Values);
+        return records;
     }
 }

@@ -1,6 +1,7 @@
 using System.Globalization;
 using Bellman.Kernels.Cuda;
 using Bellman.Kernels.Cuda.Driver;
+using Bellman.Kernels.Cuda.Libraries;
 using Bellman.Kernels.Cuda.Simulator;
 using Bellman.Kernels.Cuda.Staging;
 using Bellman.Kernels.Tests.Cuda;
@@ -21,7 +22,7 @@ internal sealed class Worker(bool card, TextReader input, TextWriter output)
     private CardPeaks? _peaks;
     private Tensor _flush;
 
-    private KernelDevice Device => _device ??= card ? CudaDevice.Of(0) : new SimulatorDevice();
+    private KernelDevice Device => _device ??= card ? new CudaDevice(NativeCudaDriver.Load(), 0, NativeCublasLt.Find) : new SimulatorDevice();
 
     private CudaDevice Card => (CudaDevice)Device;
 
@@ -69,6 +70,9 @@ internal sealed class Worker(bool card, TextReader input, TextWriter output)
                 (_, OpCase one, ModelShape shape) = SuiteItems.Cases().First(x => x.Name == name);
                 Compare(one, CardShapes.Few(shape));
                 Time(one, shape);
+                // A case's tensors are forgotten; the next one wants their memory.
+                GC.Collect();
+                GC.WaitForPendingFinalizers();
                 break;
             default: throw new LedgerException($"the suite has no item '{item}'.");
         }
@@ -122,6 +126,7 @@ internal sealed class Worker(bool card, TextReader input, TextWriter output)
     private void Time(OpCase one, ModelShape shape)
     {
         _peaks ??= CardPeaks.Measure(Card);
+        Card.Products = ProductChoice.Own;
         if (_flush.IsEmpty) _flush = Card.Create(DType.F32, FlushBytes / 4096, 1024);
         var run = new CaseRun(Card, shape);
         Action call = one.Prepare(run);
@@ -144,7 +149,35 @@ internal sealed class Worker(bool card, TextReader input, TextWriter output)
             }
         }
         Work[] work = one.Work(run);
+        if (one.Name.StartsWith("matmul", StringComparison.Ordinal)) TimeLibrary(call, SuiteItems.RecordOf(times.Keys.First(), one, shape), work[0], times.Where(x => !x.Key.Name.StartsWith("matmul", StringComparison.Ordinal)).Sum(x => x.Value.Order().ElementAt(Repeats / 2)));
         foreach ((Kernel kernel, List<double> list) in times) Say(WorkerLine.Record, System.Text.Json.JsonSerializer.Serialize(Judge(SuiteItems.RecordOf(kernel, one, shape), kernel, list, work)));
+    }
+
+    // The same call by the library, where there is one, less what its other kernels take: the rule of products compares both in the ledger.
+    private void TimeLibrary(Action call, LedgerRecord record, Work work, double others)
+    {
+        Card.Products = ProductChoice.Library;
+        Say(WorkerLine.Log, Card.LibraryNote);
+        call();
+        Card.Stream.Synchronize("cuBLASLt");
+        if (Card.LibraryNote.Contains("own kernels", StringComparison.Ordinal) || Card.LibraryNote.Contains("cannot", StringComparison.Ordinal)) return;
+        var times = new List<double>();
+        for (int i = 0; i < Repeats; i++)
+        {
+            using CudaEvent start = new(Card.Stream.Context), end = new(Card.Stream.Context);
+            Card.Clear(_flush);
+            start.Record(Card.Stream);
+            call();
+            end.Record(Card.Stream);
+            times.Add(1000.0 * end.Since(start));
+        }
+        times.Sort();
+        double microseconds = times[Repeats / 2] - others, tflops = Round(work.Flops / microseconds * 1e-6);
+        Say(WorkerLine.Record, System.Text.Json.JsonSerializer.Serialize(record with
+        {
+            Kernel = ProductRule.Library, Ptx = Card.LibraryNote, SharedBytes = 0, Silicon = true, Microseconds = Round(microseconds), Tflops = tflops, ShareOfPeak = Round(tflops / _peaks!.Tflops),
+            Driver = Card.DriverVersion, Card = Card.Card, Date = DateTime.UtcNow.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture),
+        }));
     }
 
     private LedgerRecord Judge(LedgerRecord record, Kernel kernel, List<double> times, Work[] work)

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Bellman.Kernels.Cuda.Libraries;
 using Bellman.Kernels.Cuda.Ptx;
 using Bellman.Kernels.Cuda.Staging;
 
@@ -74,6 +75,9 @@ internal abstract class KernelDevice : Device
 
     /// <summary>Multiprocessors: blocks of a kernel whose blocks take their work in turns.</summary>
     public virtual int Multiprocessors => 1;
+
+    /// <summary>Queues a product by a library, where there is one and the rule prefers it to the own kernel of this name; false where the own kernel is to run.</summary>
+    public virtual bool TryLibraryProduct(in Product product, string ownKernel) => false;
 
     /// <summary>Starts a kernel; launches run in the order in which they are given. An empty grid does nothing.</summary>
     public abstract void Launch(Kernel kernel, Grid grid, ReadOnlySpan<KernelArgument> arguments);

@@ -1,9 +1,23 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using Bellman.Kernels.Cuda.Libraries;
 using Bellman.Kernels.Cuda.Ptx;
 using Bellman.Kernels.Cuda.Staging;
 
 namespace Bellman.Kernels.Cuda.Driver;
+
+/// <summary>Who computes the products of linear layers.</summary>
+internal enum ProductChoice
+{
+    /// <summary>The library, but where the ledger shows own kernels to be no slower.</summary>
+    ByLedger,
+
+    /// <summary>Own kernels.</summary>
+    Own,
+
+    /// <summary>The library, where it is found and can.</summary>
+    Library,
+}
 
 /// <summary>
 /// A card. Memory comes from the driver's stream-ordered pool, kernels and copies go through one stream in order; only
@@ -22,8 +36,14 @@ internal sealed unsafe class CudaDevice : KernelDevice
     private readonly Dictionary<nint, (string Purpose, long Bytes)> _live = [];
     private readonly int _device, _version;
 
-    public CudaDevice(ICudaDriver driver, int ordinal)
+    private readonly Func<ICublasLt?> _findLibrary;
+    private CublasLt? _library;
+    private HashSet<string> _ownProducts = [];
+    private string? _libraryNote;
+
+    public CudaDevice(ICudaDriver driver, int ordinal, Func<ICublasLt?>? findLibrary = null)
     {
+        _findLibrary = findLibrary ?? (() => null);
         _api = new CudaApi(driver);
         int version = 0, count = 0, device = 0;
         _api.Check(driver.Init(0));
@@ -51,7 +71,7 @@ internal sealed unsafe class CudaDevice : KernelDevice
     {
         lock (Cards)
         {
-            if (!Cards.TryGetValue(ordinal, out CudaDevice? device)) Cards[ordinal] = device = new CudaDevice(NativeCudaDriver.Load(), ordinal);
+            if (!Cards.TryGetValue(ordinal, out CudaDevice? device)) Cards[ordinal] = device = new CudaDevice(NativeCudaDriver.Load(), ordinal, NativeCublasLt.Find);
             return device;
         }
     }
@@ -74,6 +94,12 @@ internal sealed unsafe class CudaDevice : KernelDevice
     public override bool HasWarpGroups => Capability == Hopper && _version >= VersionOfTensorMaps && _api.Raw.HasTensorMaps;
 
     public override int Multiprocessors { get; }
+
+    /// <summary>Who computes products; the suite for cards measures both.</summary>
+    public ProductChoice Products { get; set; }
+
+    /// <summary>Which library for products was found, or why none is used; looks for it first.</summary>
+    public string LibraryNote => _libraryNote ?? FindLibrary();
 
     /// <summary>Where everything is queued.</summary>
     public CudaStream Stream { get; }
@@ -198,6 +224,26 @@ internal sealed unsafe class CudaDevice : KernelDevice
         _api.Check(
             _api.Raw.TensorMapEncodeTiled(map, Bf16, 2, (void*)argument.Tensor.Address, sizes, &stride, box, steps, NoInterleave, Swizzle128, Promote256, FillZero),
             $"{parameter.Name}, {argument.Tensor}", "Raw.TensorMapEncodeTiled()");
+    }
+
+    public override bool TryLibraryProduct(in Product product, string ownKernel)
+    {
+        // Own kernels fill up an odd row; the library does not.
+        if (Products == ProductChoice.Own || product.C.Rows < ProductRule.FewestRows || product.Columns % 2 != 0) return false;
+        if (_libraryNote is null) FindLibrary();
+        if (_library is null || (Products == ProductChoice.ByLedger && _ownProducts.Contains(ownKernel))) return false;
+        _context.Enter();
+        return _library.TryMultiply(product, Scratch("cuBLASLt workspace", CublasLt.WorkspaceBytes), Stream.Handle);
+    }
+
+    private string FindLibrary()
+    {
+        _context.Enter();
+        _libraryNote = "cuBLASLt was not found; own kernels compute all products";
+        if (_findLibrary() is not { } library) return _libraryNote;
+        _library = CublasLt.Open(library, out _libraryNote);
+        if (_library is not null) _ownProducts = ProductRule.OwnKernels(ProductRule.BuiltInLedger(), Card);
+        return _libraryNote;
     }
 
     /// <summary>Gives memory back once the work queued before is done. Called by finalisers too: it never throws.</summary>

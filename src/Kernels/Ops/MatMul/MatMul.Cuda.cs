@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cuda;
+using Bellman.Kernels.Cuda.Libraries;
 using Bellman.Kernels.Cuda.Staging;
 
 namespace Bellman.Kernels.Ops.MatMul;
@@ -6,7 +7,7 @@ namespace Bellman.Kernels.Ops.MatMul;
 /// <summary>
 /// <see cref="MatMul"/> on a card: C = A·B with mma.sync on 128×128 tiles, three tiles ahead by asynchronous copies. An operand
 /// may lie with the summed index along its rows or down its columns, so the three products of a linear layer are one kernel
-/// staged three ways. Float32 operands take <see cref="MatMulPlainCuda"/>. Each element is summed by one thread in one order: results repeat, whatever else is in the batch.
+/// staged three ways. On Hopper <see cref="MatMulHopperCuda"/> does it, and where cuBLASLt is found and faster, that. Float32 operands take <see cref="MatMulPlainCuda"/>. Each element is summed by one thread in one order: results repeat, whatever else is in the batch.
 /// </summary>
 internal static class MatMulCuda
 {
@@ -46,9 +47,12 @@ internal static class MatMulCuda
         if (c.Columns % 2 != 0)
             throw new ShapeException($"MatMul.{product}: on {device.Name} results have an even number of columns, received {c}; pad the model's width or run it on cpu.");
         int columns = layout.AlongB ? b.Rows : b.Columns;
-        if (MatMulHopperCuda.CanMultiply(device, a, b))
+        var whole = new Product(layout.AlongA, layout.AlongB, layout.Add, a, b, bias, c, columns, depth);
+        bool onHopper = MatMulHopperCuda.CanMultiply(device, whole);
+        if (device.TryLibraryProduct(whole, onHopper ? MatMulHopperCuda.KernelOf(device, whole).Name : Kernels[layout].Name)) return;
+        if (onHopper)
         {
-            MatMulHopperCuda.Launch(device, layout.AlongA, layout.AlongB, layout.Add, a, b, bias, c, columns, depth);
+            MatMulHopperCuda.Launch(device, whole);
             return;
         }
         var grid = new Grid((columns + TileN - 1) / TileN, (c.Rows + TileM - 1) / TileM);

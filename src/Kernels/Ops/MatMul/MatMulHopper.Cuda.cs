@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cuda;
+using Bellman.Kernels.Cuda.Libraries;
 using Bellman.Kernels.Cuda.Staging;
 
 namespace Bellman.Kernels.Ops.MatMul;
@@ -24,20 +25,27 @@ internal static class MatMulHopperCuda
     }
 
     /// <summary>Whether the operands can be copied by tensor maps.</summary>
-    public static bool CanMultiply(KernelDevice device, Tensor a, Tensor b) => device.HasWarpGroups && a.Address % 16 == 0 && b.Address % 16 == 0;
+    public static bool CanMultiply(KernelDevice device, in Product product) => device.HasWarpGroups && product.A.Address % 16 == 0 && product.B.Address % 16 == 0;
 
-    /// <summary>C = A·B as <see cref="MatMulCuda"/> has it; a and b may have longer rows than are seen.</summary>
-    public static void Launch(KernelDevice device, bool alongA, bool alongB, bool add, Tensor a, Tensor b, Tensor bias, Tensor c, int columns, int depth)
+    /// <summary>The kernel that a product takes.</summary>
+    public static Kernel KernelOf(KernelDevice device, in Product product) =>
+        Kernels[new(product.AlongA, product.AlongB, product.C.Type, !product.Bias.IsEmpty, product.Add, TileColumns(device, product))];
+
+    public static void Launch(KernelDevice device, in Product product)
     {
-        // Wide tiles where they leave no multiprocessor without one.
-        int rowTiles = (c.Rows + TileM - 1) / TileM, tileN = rowTiles * ((columns + 255) / 256) >= device.Multiprocessors ? 256 : 128, columnTiles = (columns + tileN - 1) / tileN;
-        var layout = new Layout(alongA, alongB, c.Type, !bias.IsEmpty, add, tileN);
-        KernelArgument mapA = alongA ? KernelArgument.Map(a, c.Rows, depth) : KernelArgument.Map(a, depth, c.Rows);
-        KernelArgument mapB = alongB ? KernelArgument.Map(b, columns, depth) : KernelArgument.Map(b, depth, columns);
+        (Tensor a, Tensor b, Tensor c, int rows, int columns, int depth) = (product.A, product.B, product.C, product.C.Rows, product.Columns, product.Depth);
+        int rowTiles = Tiles(rows, TileM), columnTiles = Tiles(columns, TileColumns(device, product));
+        KernelArgument mapA = product.AlongA ? KernelArgument.Map(a, rows, depth) : KernelArgument.Map(a, depth, rows);
+        KernelArgument mapB = product.AlongB ? KernelArgument.Map(b, columns, depth) : KernelArgument.Map(b, depth, columns);
         var grid = new Grid(Math.Min(rowTiles * columnTiles, device.Multiprocessors));
-        if (layout.Bias) device.Launch(Kernels[layout], grid, [mapA, mapB, c, c.Rows, columns, depth, c.Columns, rowTiles, columnTiles, bias]);
-        else device.Launch(Kernels[layout], grid, [mapA, mapB, c, c.Rows, columns, depth, c.Columns, rowTiles, columnTiles]);
+        if (product.Bias.IsEmpty) device.Launch(KernelOf(device, product), grid, [mapA, mapB, c, rows, columns, depth, c.Columns, rowTiles, columnTiles]);
+        else device.Launch(KernelOf(device, product), grid, [mapA, mapB, c, rows, columns, depth, c.Columns, rowTiles, columnTiles, product.Bias]);
     }
+
+    // Wide tiles where they leave no multiprocessor without one.
+    private static int TileColumns(KernelDevice device, in Product product) => Tiles(product.C.Rows, TileM) * Tiles(product.Columns, 256) >= device.Multiprocessors ? 256 : 128;
+
+    private static int Tiles(int length, int tile) => (length + tile - 1) / tile;
 
     private static Kernel Stage(Layout layout)
     {
