@@ -12,9 +12,9 @@ namespace Bellman.Perf.Gpu;
 internal static class Program
 {
     private const string Help = """
-        bellman-gpu [--no-card | --lock] [--only TEXT] [--ledger FILE]
+        Bellman.Gpu.Perf [--card | --no-card | --lock] [--only TEXT] [--ledger FILE]
 
-          (nothing)      check and time every kernel on card 0 and rewrite the ledger
+          --card         (the default) check and time every kernel on card 0 and rewrite the ledger
           --no-card      run probes and checks in the simulator and renew the ledger without silicon
           --lock         only renew the ledger's list of kernels
           --only TEXT    only items whose name contains TEXT; `load`, `probe`, `check`, `case` begin their names
@@ -44,6 +44,7 @@ internal static class Program
             switch (arguments[i])
             {
                 case "--no-card": card = false; break;
+                case "--card": card = true; break;
                 case "--lock": onlyLock = true; break;
                 case "--child": child = true; break;
                 case "--only" when i + 1 < arguments.Length: only = arguments[++i]; break;
