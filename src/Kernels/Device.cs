@@ -24,6 +24,9 @@ public abstract class Device
     /// <summary>A short name for messages, such as "cpu".</summary>
     public abstract string Name { get; }
 
+    /// <summary>What it is, for people: "cpu", or "cuda:0 (NVIDIA H200, compute capability 9.0)".</summary>
+    public virtual string Description => Name;
+
     /// <summary>Element type of weights and activations on this device: float32 on CPU, bfloat16 on a card.</summary>
     public abstract DType ActivationType { get; }
 
@@ -58,6 +61,9 @@ public abstract class Device
 
     /// <summary>Sets every element to zero.</summary>
     public abstract void Clear(Tensor tensor);
+
+    /// <summary>Waits until all work that was given to the device is done; nothing to do where calls return when they are done.</summary>
+    public virtual void Wait() { }
 
     /// <summary>Copies floats into a float32 tensor, or rounds them into a bfloat16 one.</summary>
     public void UploadFloats(ReadOnlySpan<float> source, Tensor target)

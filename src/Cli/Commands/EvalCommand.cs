@@ -29,6 +29,7 @@ internal static class EvalCommand
         var search = new SearchOpts();
         var sampling = new SamplingOpts(1, 512);
         var prompts = new PromptOpts();
+        var device = new DeviceOpts();
         var command = new CliCommand("eval", "solves problems and prints the accuracy with its 95 % interval")
         {
             Notes =
@@ -48,6 +49,7 @@ internal static class EvalCommand
         sampling.AddTo(command);
         command.Add(stop);
         prompts.AddTo(command);
+        device.AddTo(command);
         command.Add(limit, grader, weights, output, trees, sweep, report, json);
         command.SetAction(parsed =>
         {
@@ -61,7 +63,7 @@ internal static class EvalCommand
             if (sizes.Length > 0 && (parsed.GetValue(output) ?? parsed.GetValue(trees)) is not null) throw new UsageException("--sweep writes no answers and no trees; leave out --out and --trees.");
             AnswerRule rule = AnswerRule.Find(form == "jsonl" ? parsed.GetValue(grader)! : form);
             IReadOnlyList<Problem> problems = ProblemFile.Read(terminal.ReadLines(source), form, source, parsed.GetValue(limit));
-            using ModelFolder policy = ModelFolder.Load(parsed.GetValue(model)!, weights: WeightsOpt.Read(parsed, weights));
+            using ModelFolder policy = ModelFolder.Load(parsed.GetValue(model)!, device: device.Open(parsed, terminal), weights: WeightsOpt.Read(parsed, weights));
             bool needsScores = searches.Any(x => AnswerSearchSizes.NeedsScores(x.Search));
             using ValueModel? critic = needsScores && parsed.GetValue(search.Value) is { } value ? policy.LoadValue(value) : null;
             using LanguageModel? reference = needsScores && parsed.GetValue(search.Reference) is { } folder ? policy.LoadReference(folder) : null;

@@ -18,6 +18,7 @@ internal static class GenerateCommand
         Option<string> weights = WeightsOpt.Create();
         var sampling = new SamplingOpts(0, 256);
         var prompts = new PromptOpts();
+        var device = new DeviceOpts();
         var command = new CliCommand("generate", "continues prompts")
         {
             Examples =
@@ -31,13 +32,14 @@ internal static class GenerateCommand
         sampling.AddTo(command);
         command.Add(samples, stop, weights);
         prompts.AddTo(command);
+        device.AddTo(command);
         command.SetAction(parsed =>
         {
             string? text = parsed.GetValue(prompt), source = parsed.GetValue(input);
             if ((text is null) == (source is null)) throw new UsageException($"expected either --prompt or --input, received {(text is null ? "neither" : "both")}.");
             if (text is not null && parsed.GetValue(output) is not null) throw new UsageException("--out belongs to --input; a single prompt's text goes to standard output.");
             prompts.Check(parsed);
-            using ModelFolder policy = ModelFolder.Load(parsed.GetValue(model)!, weights: WeightsOpt.Read(parsed, weights));
+            using ModelFolder policy = ModelFolder.Load(parsed.GetValue(model)!, device: device.Open(parsed, terminal), weights: WeightsOpt.Read(parsed, weights));
             string[] stops = [.. parsed.GetValue(stop)!.Select(x => x.Replace("\\n", "\n", StringComparison.Ordinal))];
             var job = new GenerateJob(policy, prompts.Read(parsed, policy.Tokenizer), sampling.Read(parsed), stops);
             int count = parsed.GetValue(samples);

@@ -33,7 +33,7 @@ internal static class InspectCommand
             if ((path is null) == (folder is null)) throw new UsageException($"expected either a recipe or --model DIR, received {(path is null ? "neither" : "both")}.");
             if (folder is not null)
             {
-                if (parsed.GetValue(recipes.Set)!.Length > 0) throw new UsageException("--set belongs to a recipe, not to --model.");
+                if (recipes.Overrides(parsed).Length > 0) throw new UsageException($"{(parsed.GetValue(recipes.Set)!.Length > 0 ? "--set" : "--device")} belongs to a recipe, not to --model.");
                 ModelInspection found = InspectJob.Model(folder);
                 if (parsed.GetValue(json)) InspectionText.WriteJson(terminal.Output, found);
                 else InspectionText.Write(terminal.Output, found, folder);

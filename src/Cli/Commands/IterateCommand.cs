@@ -31,7 +31,7 @@ internal static class IterateCommand
         command.Add(output, resume, json);
         command.SetAction(parsed =>
         {
-            string[] overrides = [.. parsed.GetValue(recipes.Set)!, .. parsed.GetValue(output) is { } folder ? [$"out={folder}"] : Array.Empty<string>()];
+            string[] overrides = parsed.GetValue(output) is { } folder ? recipes.Overrides(parsed, $"out={folder}") : recipes.Overrides(parsed);
             var job = new IterateJob(parsed.GetValue(recipes.Path)!, overrides);
             IterateResult result = Progress.Run(terminal, progress => job.Run(parsed.GetValue(resume), progress, terminal.Cancellation));
             if (!result.IsComplete) terminal.Error.WriteLine("stopped at a point that is saved; the same command with --resume goes on from there");

@@ -25,18 +25,17 @@ internal static class Opt
             HelpName = string.Join('|', choices),
             Description = fallback is null ? help : $"{help} Default: {fallback}.",
             Required = fallback is null,
-            CustomParser = result =>
-            {
-                string text = result.Tokens[0].Value;
-                if (choices.Contains(text)) return text;
-                string near = Training.NearName.Find(text, choices) is { } found ? $"; did you mean '{found}'?" : ".";
-                result.AddError($"{name}: expected {string.Join(", ", choices)}, received '{text}'{near}");
-                return null;
-            },
+            CustomParser = result => OneOf(name, choices, result),
         };
         if (fallback is not null) option.DefaultValueFactory = _ => fallback;
         return option;
     }
+
+    /// <summary>A choice that may be left out.</summary>
+    public static Option<string?> OptionalChoice(string name, IReadOnlyList<string> choices, string help) => new(name)
+    {
+        HelpName = string.Join('|', choices), Description = help, CustomParser = result => OneOf(name, choices, result),
+    };
 
     /// <summary>A number within bounds, with a default.</summary>
     public static Option<T> Number<T>(string name, string value, T fallback, T least, T most, string help) where T : struct, INumber<T> => new(name)
@@ -54,6 +53,15 @@ internal static class Opt
         Description = help,
         CustomParser = result => Parse(name, result.Tokens[0].Value, least, most, result),
     };
+
+    private static string? OneOf(string name, IReadOnlyList<string> choices, System.CommandLine.Parsing.ArgumentResult result)
+    {
+        string text = result.Tokens[0].Value;
+        if (choices.Contains(text)) return text;
+        string near = Training.NearName.Find(text, choices) is { } found ? $"; did you mean '{found}'?" : ".";
+        result.AddError($"{name}: expected {string.Join(", ", choices)}, received '{text}'{near}");
+        return null;
+    }
 
     private static T Parse<T>(string name, string text, T least, T most, System.CommandLine.Parsing.ArgumentResult result) where T : struct, INumber<T>
     {

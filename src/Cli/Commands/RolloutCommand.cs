@@ -21,6 +21,7 @@ internal static class RolloutCommand
         Option<bool> json = Opt.Flag("--json", "Print the counts as one JSON object.");
         var sampling = new SamplingOpts(1, 512);
         var prompts = new PromptOpts();
+        var device = new DeviceOpts();
         var command = new CliCommand("rollout", "samples solutions, grades them, and writes trajectories to train on")
         {
             Notes =
@@ -38,6 +39,7 @@ internal static class RolloutCommand
         command.Add(model, data, format, output, samples);
         sampling.AddTo(command);
         prompts.AddTo(command);
+        device.AddTo(command);
         command.Add(limit, grader, weights, resume, json);
         command.SetAction(parsed =>
         {
@@ -46,7 +48,7 @@ internal static class RolloutCommand
             prompts.Check(parsed);
             AnswerRule rule = AnswerRule.Find(form == "jsonl" ? parsed.GetValue(grader)! : form);
             IReadOnlyList<Problem> problems = ProblemFile.Read(terminal.ReadLines(source), form, source, parsed.GetValue(limit));
-            using ModelFolder policy = ModelFolder.Load(folder, weights: WeightsOpt.Read(parsed, weights));
+            using ModelFolder policy = ModelFolder.Load(folder, device: device.Open(parsed, terminal), weights: WeightsOpt.Read(parsed, weights));
             var options = new RolloutOptions { Samples = parsed.GetValue(samples), Sampling = sampling.Read(parsed) };
             var job = new RolloutJob(policy, rule, prompts.Read(parsed, policy.Tokenizer), options);
             RolloutReport report;

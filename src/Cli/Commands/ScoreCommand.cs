@@ -17,6 +17,7 @@ internal static class ScoreCommand
         Option<string?> value = Opt.Text("--value", "DIR", "Value model; adds values.");
         Option<string> weights = WeightsOpt.Create();
         Option<string?> template = Opt.Text("--prompt-template", "TEXT", "Text around the prompt of lines with prompt and response; \\n is a line break. Default: {prompt}.");
+        var device = new DeviceOpts();
         var command = new CliCommand("score", "adds log-probs, KL and values to sequences")
         {
             Notes =
@@ -32,10 +33,11 @@ internal static class ScoreCommand
             ],
         };
         command.Add(model, input, output, reference, value, template, weights);
+        device.AddTo(command);
         command.SetAction(parsed =>
         {
             string text = PromptOpts.Text(parsed.GetValue(template));
-            using ModelFolder policy = ModelFolder.Load(parsed.GetValue(model)!, weights: WeightsOpt.Read(parsed, weights));
+            using ModelFolder policy = ModelFolder.Load(parsed.GetValue(model)!, device: device.Open(parsed, terminal), weights: WeightsOpt.Read(parsed, weights));
             using LanguageModel? second = parsed.GetValue(reference) is { } folder ? policy.LoadReference(folder) : null;
             using ValueModel? critic = parsed.GetValue(value) is { } home ? policy.LoadValue(home) : null;
             var job = new ScoreJob(policy, second, critic) { PromptTemplate = text };

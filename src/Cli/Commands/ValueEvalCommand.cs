@@ -26,6 +26,7 @@ internal static class ValueEvalCommand
         Option<string> join = new("--step-join") { HelpName = "TEXT", Description = "Text between the steps of --format steps; \\n is a line break. Default: \\n.", DefaultValueFactory = _ => "\\n" };
         Option<string> weights = WeightsOpt.Create();
         Option<bool> json = Opt.Flag("--json", "Print the result as one JSON object.");
+        var device = new DeviceOpts();
         var command = new CliCommand("eval", "measures how well a value model tells right solutions from wrong ones")
         {
             Notes =
@@ -42,7 +43,9 @@ internal static class ValueEvalCommand
         };
         command.Arguments.Add(model);
         command.Arguments.Add(data);
-        command.Add(format, training, output, prompt, response, reward, source, template, delimiter, join, weights, json);
+        command.Add(format, training, output, prompt, response, reward, source, template, delimiter, join, weights);
+        device.AddTo(command);
+        command.Add(json);
         command.SetAction(parsed =>
         {
             string home = parsed.GetValue(model)!, file = parsed.GetValue(data)!, text = PromptOpts.Text(parsed.GetValue(template));
@@ -53,7 +56,7 @@ internal static class ValueEvalCommand
             {
                 PromptField = parsed.GetValue(prompt)!, ResponseField = parsed.GetValue(response)!, RewardField = parsed.GetValue(reward)!, SourceField = parsed.GetValue(source)!,
                 PromptTemplate = text, StepDelimiter = Delimiters[parsed.GetValue(delimiter)!], Weights = WeightsOpt.Read(parsed, weights), StepJoin = parsed.GetValue(join)!.Replace("\\n", "\n", StringComparison.Ordinal),
-            });
+            }, device.Open(parsed, terminal));
             IEnumerable<JsonLine> lines = terminal.ReadLines(file);
             if (steps)
             {

@@ -41,6 +41,7 @@ public sealed class IterateJob
     private readonly Recipe _base;
     private readonly IterateRecipe _iterate;
     private readonly AnswerRule _rule;
+    private Device? _device;
 
     /// <summary>A job for a recipe, which is read anew for every round.</summary>
     /// <param name="path">The recipe file.</param>
@@ -68,6 +69,7 @@ public sealed class IterateJob
     public IterateResult Run(bool resume = false, Action<JobProgress>? progress = null, CancellationToken cancellation = default)
     {
         Prepare(resume);
+        _device = DeviceSelection.Of(_base.Device).Device;
         IReadOnlyList<Problem> problems = Read(_iterate.Problems!, _iterate.Limit);
         IReadOnlyList<Problem>? held = _iterate.EvaluationProblems is { } path ? Read(path, _iterate.EvaluationLimit) : null;
         if (held is not null) RefuseShared(problems, held);
@@ -124,7 +126,7 @@ public sealed class IterateJob
         if (!File.Exists(path))
         {
             Directory.CreateDirectory(Home(round));
-            using ModelFolder model = ModelFolder.Load(policy);
+            using ModelFolder model = ModelFolder.Load(policy, device: _device);
             // Every round draws differently, also where the policy has hardly changed.
             var options = new RolloutOptions
             {
@@ -170,7 +172,7 @@ public sealed class IterateJob
         if (problems is null) return null;
         string path = Path.Combine(Home(round), "evaluation.json");
         if (File.Exists(path) && JsonSerializer.Deserialize<IterateEvaluation>(File.ReadAllBytes(path)) is { } known) return known;
-        using ModelFolder model = ModelFolder.Load(policy);
+        using ModelFolder model = ModelFolder.Load(policy, device: _device);
         using ValueModel? critic = value is not null && _iterate.EvaluationWidth > 0 ? model.LoadValue(value) : null;
         bool[] Answer(AnswerSearch search)
         {

@@ -25,12 +25,14 @@ public sealed class ModelFolder : IDisposable
     /// <summary>Loads policy and tokenizer and checks that they belong together.</summary>
     /// <param name="folder">The folder.</param>
     /// <param name="trainable">Whether to keep gradients.</param>
+    /// <param name="device">Where to put the policy, and all models that are loaded for it; the CPU by default.</param>
     /// <param name="weights">How weights are held where they are not trained; null: as they are stored.</param>
     /// <exception cref="BellmanException">Either cannot be loaded, or the tokenizer has ids that the model lacks.</exception>
-    public static ModelFolder Load(string folder, bool trainable = false, WeightFormat? weights = null)
+    public static ModelFolder Load(string folder, bool trainable = false, Device? device = null, WeightFormat? weights = null)
     {
         Tokenizer tokenizer = LoadTokenizer(folder);
-        return new ModelFolder(folder, LanguageModel.Load(folder, trainable: trainable, weights: weights), tokenizer, weights);
+        using MemoryPurpose purpose = Device.Holding("policy");
+        return new ModelFolder(folder, LanguageModel.Load(folder, device, trainable, weights), tokenizer, weights);
     }
 
     /// <summary>Loads the tokenizer of a model folder and checks it against the configuration.</summary>
@@ -50,7 +52,8 @@ public sealed class ModelFolder : IDisposable
     {
         ModelConfig config = ModelConfig.Load(folder);
         CheckVocabulary(folder, config);
-        return LanguageModel.Load(folder, weights: Weights);
+        using MemoryPurpose purpose = Device.Holding("reference");
+        return LanguageModel.Load(folder, Model.Device, weights: Weights);
     }
 
     /// <summary>Loads a value model for this policy.</summary>
@@ -62,7 +65,8 @@ public sealed class ModelFolder : IDisposable
         ModelConfig config = ModelConfig.Load(folder);
         CheckVocabulary(folder, config);
         if (config.HiddenSize != Model.Config.HiddenSize) throw Foreign(folder, "hidden_size", config.HiddenSize, Model.Config.HiddenSize);
-        return ValueModel.Load(folder, trainable: trainable, weights: trainable ? null : Weights);
+        using MemoryPurpose purpose = Device.Holding("value model");
+        return ValueModel.Load(folder, Model.Device, trainable, weights: trainable ? null : Weights);
     }
 
     /// <inheritdoc/>

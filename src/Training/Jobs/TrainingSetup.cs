@@ -91,7 +91,6 @@ internal sealed class TrainingSetup : IDisposable
     public static void CheckSupported(Recipe recipe, string source)
     {
         var problems = new List<string>();
-        if (recipe.Device == DeviceChoice.Cuda) problems.Add("device cuda comes with a later version; set device to auto or cpu");
         if (recipe.Threads > 0 && recipe.Threads != CpuFacts.Threads)
             problems.Add($"threads {recipe.Threads}: this process has {CpuFacts.Threads} for good; leave threads at 0 and limit the cores of the process (DOTNET_PROCESSOR_COUNT={recipe.Threads})");
         if (problems.Count > 0) throw new RecipeException(source, problems);

@@ -18,11 +18,14 @@ public sealed class ValueEvaluateJob : IDisposable
     private readonly ValueEvaluateOptions _options;
 
     /// <summary>Loads a value model with its tokenizer.</summary>
+    /// <param name="folder">Its folder.</param>
+    /// <param name="options">What is measured.</param>
+    /// <param name="device">Where to compute; the CPU by default.</param>
     /// <exception cref="BellmanException">The folder cannot be used.</exception>
-    public ValueEvaluateJob(string folder, ValueEvaluateOptions options)
+    public ValueEvaluateJob(string folder, ValueEvaluateOptions options, Device? device = null)
     {
         _tokenizer = ModelFolder.LoadTokenizer(folder);
-        _value = ValueModel.Load(folder, weights: options.Weights);
+        _value = ValueModel.Load(folder, device, weights: options.Weights);
         _options = options;
     }
 

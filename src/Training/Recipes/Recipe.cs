@@ -1,3 +1,4 @@
+using Bellman.Kernels;
 using System.Text;
 using Bellman.Kernels.Ops.Preference;
 using Bellman.Runtime.Checkpoints;

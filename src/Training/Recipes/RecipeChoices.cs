@@ -22,19 +22,6 @@ public enum Objective
     Oreo,
 }
 
-/// <summary>Where a run computes.</summary>
-public enum DeviceChoice
-{
-    /// <summary>A GPU if there is one, else the CPU.</summary>
-    Auto,
-
-    /// <summary>The CPU.</summary>
-    Cpu,
-
-    /// <summary>An NVIDIA GPU.</summary>
-    Cuda,
-}
-
 /// <summary>Form of OREO's policy loss.</summary>
 public enum OreoLevel
 {

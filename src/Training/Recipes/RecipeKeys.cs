@@ -1,3 +1,5 @@
+using Bellman.Kernels;
+
 namespace Bellman.Training.Recipes;
 
 /// <summary>Every key that a recipe may hold, in the order in which recipes are written.</summary>
@@ -12,7 +14,7 @@ internal static class RecipeKeys
         Choice("objective", null, ["sft", "rejection", "dpo", "kto", "dqo", "oreo"], "What is trained: imitation, imitation of the correct responses only, two preference methods, DQO, or OREO."),
         Integer("seed", "0", Bounds.NotNegative, "Seed of everything random; the same seed gives the same run."),
         Text("out", null, "Run folder. It must be new, or hold an interrupted run of this recipe that is resumed."),
-        Choice("device", "auto", ["auto", "cpu", "cuda"], "Where to compute; auto takes a GPU if there is one."),
+        Choice("device", "auto", [.. DeviceSelection.Names], "Where to compute; auto takes an NVIDIA GPU if there is one that can be used. simulator runs the GPU's kernels on the CPU, for their authors."),
         Integer("threads", "0", Bounds.NotNegative, "CPU threads; 0 means one for each core."),
 
         Text("model.policy", null, "Model folder that training starts from."),

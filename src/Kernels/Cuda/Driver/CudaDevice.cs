@@ -78,6 +78,8 @@ internal sealed unsafe class CudaDevice : KernelDevice
 
     public override string Name { get; }
 
+    public override string Description => $"{Name} ({Card}, compute capability {Capability / 10}.{Capability % 10})";
+
     /// <summary>The card's name.</summary>
     public string Card { get; }
 
@@ -135,6 +137,12 @@ internal sealed unsafe class CudaDevice : KernelDevice
             _api.Check(_api.Raw.MemGetInfo(&free, &total));
             return new DeviceMemory((long)free, (long)total);
         }
+    }
+
+    public override void Wait()
+    {
+        _context.Enter();
+        Stream.Synchronize();
     }
 
     public override Storage Allocate(long bytes)

@@ -9,6 +9,7 @@ namespace Bellman.Kernels.Cuda.Driver;
 internal sealed unsafe class NativeCudaDriver : ICudaDriver
 {
     private static readonly Lock Gate = new();
+    private static readonly string[] Names = OperatingSystem.IsWindows() ? ["nvcuda.dll"] : ["libcuda.so.1", "libcuda.so"];
     private static NativeCudaDriver? s_loaded;
 
     private readonly delegate* unmanaged<uint, int> _init;
@@ -96,6 +97,9 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
         _getErrorString = (delegate* unmanaged<int, byte**, int>)Find(library, "cuGetErrorString");
     }
 
+    /// <summary>Whether there is a driver at all, usable or not.</summary>
+    public static bool IsInstalled() => Array.Exists(Names, name => NativeLibrary.TryLoad(name, out _));
+
     /// <summary>The driver, loaded once.</summary>
     /// <exception cref="DeviceException">There is none, or it is too old: the message says what was looked for.</exception>
     public static NativeCudaDriver Load()
@@ -103,10 +107,9 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
         lock (Gate)
         {
             if (s_loaded is not null) return s_loaded;
-            string[] names = OperatingSystem.IsWindows() ? ["nvcuda.dll"] : ["libcuda.so.1", "libcuda.so"];
-            foreach (string name in names)
+            foreach (string name in Names)
                 if (NativeLibrary.TryLoad(name, out nint library)) return s_loaded = new NativeCudaDriver(library);
-            throw new DeviceException($"CUDA: no driver; the system's loader has none of {string.Join(", ", names)}; install the NVIDIA driver or use cpu.");
+            throw new DeviceException($"CUDA: no driver; the system's loader has none of {string.Join(", ", Names)}; install the NVIDIA driver or use cpu.");
         }
     }
 

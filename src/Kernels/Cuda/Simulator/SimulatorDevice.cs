@@ -25,6 +25,8 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
 
     public override string Name => "simulator";
 
+    public override string Description => "simulator (the CUDA kernels on the CPU, every access checked)";
+
     /// <summary>Bfloat16 as on a card, or float32 for tests that compare with the CPU closely.</summary>
     public override DType ActivationType => Activations;
 
