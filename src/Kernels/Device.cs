@@ -1,4 +1,5 @@
 using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Cuda;
 using Bellman.Kernels.Cuda.Driver;
 
 namespace Bellman.Kernels;
@@ -20,6 +21,9 @@ public abstract class Device
     /// <summary>An NVIDIA card, numbered from 0 as the driver numbers them. Needs the NVIDIA driver and nothing else.</summary>
     /// <exception cref="DeviceException">No driver or card, or too old; the message says what was looked for.</exception>
     public static Device Cuda(int ordinal) => CudaDevice.Of(ordinal);
+
+    /// <summary>A card on paper: measuring arenas (<see cref="Arena.Measure"/>) and op's scratch sizes can be had for it where there is no card.</summary>
+    public static Device PaperCard { get; } = new PaperDevice();
 
     /// <summary>A short name for messages, such as "cpu".</summary>
     public abstract string Name { get; }

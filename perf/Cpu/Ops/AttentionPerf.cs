@@ -42,7 +42,7 @@ public class AttentionPerf : OpPerf
         _starts = SequenceStarts();
         (_qkv, _dy) = (Normal(Shape.T, Shape.QkvColumns), Normal(Shape.T, Heads.OutputColumns));
         (_y, _logSumExp, _dqkv) = (Zero(Shape.T, Heads.OutputColumns), Zero(Shape.T, Shape.H), Zero(Shape.T, Shape.QkvColumns));
-        _scratch = new Arena(Device.Cpu, Attention.ScratchBytes(Shape.T, Shape.B, Heads));
+        _scratch = new Arena(Device.Cpu, Attention.ScratchBytes(Device.Cpu, Shape.T, Shape.B, Heads));
     }
 
     /// <inheritdoc/>

@@ -61,7 +61,7 @@ public class LmHeadPerf : OpPerf
         (_targets, _dLogProb, _dKl) = (Integers(Shape.T, Shape.V), Normal(Shape.T, 1), Normal(Shape.T, 1));
         _output = new LmHeadOutput(Zero(Shape.T, 1), Zero(Shape.T, 1), default, Zero(Shape.T, 1), Zero(Shape.T, 1), Zero(Shape.T, 1));
         (_dHidden, _dWeight) = (Zero(Shape.T, Shape.C), Zero(Shape.V, Shape.C));
-        _scratch = new Arena(Device.Cpu, LmHead.ScratchBytes(Shape.T, Shape.V, Shape.C, withReference: true));
+        _scratch = new Arena(Device.Cpu, LmHead.ScratchBytes(Device.Cpu, Shape.T, Shape.V, Shape.C, withReference: true));
     }
 
     /// <inheritdoc/>

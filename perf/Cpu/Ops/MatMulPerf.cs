@@ -75,7 +75,7 @@ public class MatMulPerf : OpPerf
         (int n, int k) = Size;
         (_x, _weight, _y, _dx, _dWeight) = (Normal(Shape.T, k), Normal(n, k), Zero(Shape.T, n), Zero(Shape.T, k), Zero(n, k));
         _packed = new PackedWeight(_weight);
-        _scratch = new Arena(Device.Cpu, MatMul.BackwardWeightScratch(Shape.T, k));
+        _scratch = new Arena(Device.Cpu, MatMul.BackwardWeightScratch(Device.Cpu, Shape.T, k));
     }
 
     /// <inheritdoc/>

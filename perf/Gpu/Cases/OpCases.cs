@@ -119,7 +119,7 @@ internal static class OpCases
         {
             AttentionShape heads = HeadsOf(r);
             Tensor qkv = r.Half(1, r.T, heads.Columns), y = r.HalfOutput("y", r.T, heads.OutputColumns), lse = r.SingleOutput("logSumExp", r.T, heads.Heads), starts = r.Starts();
-            Arena scratch = r.Scratch(Attention.ScratchBytes(r.T, r.Shape.B, heads));
+            Arena scratch = r.Scratch(Attention.ScratchBytes(r.Device, r.T, r.Shape.B, heads));
             return () => Attention.Forward(qkv, heads, starts, y, lse, scratch);
         }, r => [new("attention_forward", 0, 2 * Pairs(r))]),
         new("attention backward", r =>
@@ -127,7 +127,7 @@ internal static class OpCases
             AttentionShape heads = HeadsOf(r);
             Tensor qkv = r.Half(1, r.T, heads.Columns), y = r.Device.Create(r.Device.ActivationType, r.T, heads.OutputColumns), lse = r.Device.Create(DType.F32, r.T, heads.Heads);
             Tensor starts = r.Starts(), dy = r.Half(2, r.T, heads.OutputColumns), dqkv = r.HalfOutput("dqkv", r.T, heads.Columns, 1.0 / 32);
-            Arena scratch = r.Scratch(Attention.ScratchBytes(r.T, r.Shape.B, heads));
+            Arena scratch = r.Scratch(Attention.ScratchBytes(r.Device, r.T, r.Shape.B, heads));
             Attention.Forward(qkv, heads, starts, y, lse, scratch);
             return () => Attention.Backward(dy, qkv, heads, starts, y, lse, dqkv, scratch);
         }, r =>
@@ -142,7 +142,7 @@ internal static class OpCases
             int tokens = Math.Min(r.T, 128);
             Tensor qkv = r.Single(1, tokens, heads.Columns), y = r.SingleOutput("y", tokens, heads.OutputColumns), lse = r.SingleOutput("logSumExp", tokens, heads.Heads);
             Tensor starts = r.Integers([0, tokens], 2, 1), dy = r.Single(2, tokens, heads.OutputColumns), dqkv = r.SingleOutput("dqkv", tokens, heads.Columns);
-            Arena scratch = r.Scratch(Attention.ScratchBytes(tokens, 1, heads));
+            Arena scratch = r.Scratch(Attention.ScratchBytes(r.Device, tokens, 1, heads));
             return () =>
             {
                 Attention.Forward(qkv, heads, starts, y, lse, scratch);

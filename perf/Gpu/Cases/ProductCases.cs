@@ -36,7 +36,7 @@ internal static class ProductCases
             {
                 (int inputs, int outputs) = width(r.Shape);
                 Tensor dy = r.Half(1, r.T, outputs), x = r.Half(2, r.T, inputs), dw = r.SingleOutput("dw", outputs, inputs), db = bias ? r.SingleOutput("db", 1, outputs) : default;
-                Arena scratch = r.Scratch(MatMul.BackwardWeightScratch(r.T, inputs));
+                Arena scratch = r.Scratch(MatMul.BackwardWeightScratch(r.Device, r.T, inputs));
                 return () => MatMul.BackwardWeight(dy, x, dw, db, scratch);
             }, r => [new("matmul", 0, Flops(r)), new("column_sum", Half * r.T * width(r.Shape).Outputs)]),
         ];
@@ -68,7 +68,7 @@ internal static class ProductCases
                 ? new(Column("log-prob"), Column("log-sum-exp"), Column("entropy"), Column("reference log-prob"), Column("reference log-sum-exp"), kl ? Column("kl") : default)
                 : new(Column("log-prob"), Column("log-sum-exp"), default, default, default, default);
             Tensor dLogProb = r.Single(4, r.T, 1), dKl = kl ? r.Single(5, r.T, 1) : default, dHidden = r.HalfOutput("dHidden", r.T, r.Shape.C), dWeight = r.SingleOutput("dWeight", r.Shape.V, r.Shape.C, 1.0 / 64);
-            Arena scratch = r.Scratch(LmHead.ScratchBytes(r.T, r.Shape.V, r.Shape.C, full));
+            Arena scratch = r.Scratch(LmHead.ScratchBytes(r.Device, r.T, r.Shape.V, r.Shape.C, full));
             return () =>
             {
                 LmHead.Forward(policy, reference, direction, targets, output, scratch);

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using System.Text.Json;
 using Bellman.Cli.Output;
+using Bellman.Kernels;
 using Bellman.Kernels.Cpu;
 using Bellman.Training.Jobs;
 
@@ -48,6 +49,7 @@ internal static class BenchCommand
         Option<int> steps = Opt.Number("--steps", "N", 10, 1, int.MaxValue, "Timed repeats.");
         Option<int> warmUp = Opt.Number("--warmup", "N", 2, 0, int.MaxValue, "Repeats before them; half a second of repeats at least.");
         Option<bool> json = Opt.Flag("--json", "Print the result as one JSON object.");
+        var device = new DeviceOpts();
         var command = new CliCommand("bench", "measures speed and memory of this machine on random weights and tokens")
         {
             Notes =
@@ -66,7 +68,9 @@ internal static class BenchCommand
             ],
         };
         command.Arguments.Add(measurement);
-        command.Add(size, objective, channels, length, batch, dtype, newTokens, width, problems, promptTokens, stepTokens, depth, memory, shapes, steps, warmUp, json);
+        command.Add(size, objective, channels, length, batch, dtype, newTokens, width, problems, promptTokens, stepTokens, depth, memory, shapes, steps, warmUp);
+        device.AddTo(command);
+        command.Add(json);
         command.SetAction(parsed =>
         {
             string what = parsed.GetValue(measurement)!;
@@ -78,7 +82,10 @@ internal static class BenchCommand
             Refuse(parsed, what, [Step, Decode], channels, batch);
             Refuse(parsed, what, [Decode], dtype, newTokens);
             Refuse(parsed, what, [Gemm], shapes);
-            var job = new BenchJob { Repeats = parsed.GetValue(steps), WarmUp = parsed.GetValue(warmUp) };
+            Device place = device.Open(parsed, terminal);
+            if (place != Device.Cpu && parsed.GetResult(dtype) is { Implicit: false }) throw new UsageException($"--dtype belongs to the CPU; {place.Name} has a type of its own.");
+            string weights = place == Device.Cpu ? parsed.GetValue(dtype)! : place.ActivationType.ToString().ToLowerInvariant();
+            var job = new BenchJob { Device = place, Repeats = parsed.GetValue(steps), WarmUp = parsed.GetValue(warmUp) };
             BenchSize chosen = BenchSize.All.First(x => x.Name == parsed.GetValue(size));
             if (parsed.GetValue(channels) is { } hidden) chosen = chosen.WithChannels(hidden);
             int sequences = parsed.GetValue(batch) ?? (what == Step ? chosen.Batch : 1);
@@ -88,7 +95,7 @@ internal static class BenchCommand
                 var search = new BenchSearchJob(chosen, new BenchSearchOptions
                 {
                     Width = parsed.GetValue(width), Problems = parsed.GetValue(problems), PromptTokens = parsed.GetValue(promptTokens) ?? new BenchSearchOptions().PromptTokens, StepTokens = parsed.GetValue(stepTokens),
-                    Steps = parsed.GetValue(depth), MaxBytes = (long)parsed.GetValue(memory) << 20,
+                    Steps = parsed.GetValue(depth), MaxBytes = (long)parsed.GetValue(memory) << 20, Device = place,
                 });
                 BenchSearchText.Write(terminal.Output, Progress.Run(terminal, progress => search.Run(progress, terminal.Cancellation)), parsed.GetValue(json));
                 return ExitCodes.Success;
@@ -104,13 +111,14 @@ internal static class BenchCommand
             string title = what switch
             {
                 Step => $"step {chosen.Name} {parsed.GetValue(objective)}, {chosen.Batch} x {chosen.Length} tokens",
-                Decode => $"decode {chosen.Name} {parsed.GetValue(dtype)}, batch {sequences}, {parsed.GetValue(newTokens)} new tokens",
+                Decode => $"decode {chosen.Name} {weights}, batch {sequences}, {parsed.GetValue(newTokens)} new tokens",
                 _ => "gemm",
             };
-            if (!parsed.GetValue(json)) WriteText(terminal.Output, title, result);
+            if (!parsed.GetValue(json)) WriteText(terminal.Output, title, result, place);
             else WriteJson(terminal.Output, result, line =>
             {
                 line.WriteString("measurement", what);
+                line.WriteString("device", place.Name);
                 if (what != Gemm) line.WriteString("size", chosen.Name);
                 if (what == Step)
                 {
@@ -123,7 +131,7 @@ internal static class BenchCommand
                     line.WriteNumber("channels", chosen.Model.HiddenSize);
                 }
                 if (what != Decode) return;
-                line.WriteString("dtype", parsed.GetValue(dtype));
+                line.WriteString("dtype", weights);
                 line.WriteNumber("new_tokens", parsed.GetValue(newTokens));
             });
             return ExitCodes.Success;
@@ -157,40 +165,47 @@ internal static class BenchCommand
     private static string Describe(BenchSize size) =>
         $"{size.Name} {size.Model.HiddenSize} channels, {size.Model.Layers} layers, vocabulary {size.Model.VocabularySize}, {size.Batch} x {size.Length} tokens";
 
-    private static void WriteText(TextWriter output, string title, BenchResult result)
+    private static void WriteText(TextWriter output, string title, BenchResult result, Device device)
     {
         IReadOnlyList<double> seconds = result.Times.Seconds;
         output.WriteLine(string.Create(CultureInfo.InvariantCulture,
             $"{title}: median {1e3 * result.Times.MedianSeconds:0.###} ms of {seconds.Count}, from {1e3 * seconds.Min():0.###} to {1e3 * seconds.Max():0.###} ms"));
         if (result is BenchGemmResult products)
             foreach ((BenchShape shape, BenchTimes times) in products.Shapes)
-                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {shape,-18} {1e3 * times.MedianSeconds,10:0.0000} ms {times.Gflops,8:0.0} GFLOP/s {times.Gflops / result.PeakGflops,6:P1}"));
+                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {shape,-18} {1e3 * times.MedianSeconds,10:0.0000} ms {times.Gflops,8:0.0} GFLOP/s{Share(times, result)}"));
         if (result.Times.Tokens > 0) output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{result.Times.TokensPerSecond:N1} tokens/s"));
-        output.WriteLine(string.Create(CultureInfo.InvariantCulture,
-            $"{result.Times.Gflops:0.0} GFLOP/s, {result.ShareOfPeak:P1} of the peak of {result.PeakGflops:0} ({CpuFacts.Threads} threads, {CpuFacts.VectorBits}-bit vectors)"));
+        output.WriteLine(result.PeakGflops is { } peak
+            ? string.Create(CultureInfo.InvariantCulture, $"{result.Times.Gflops:0.0} GFLOP/s, {result.ShareOfPeak:P1} of the peak of {peak:0} ({CpuFacts.Threads} threads, {CpuFacts.VectorBits}-bit vectors)")
+            : string.Create(CultureInfo.InvariantCulture, $"{result.Times.Gflops:0.0} GFLOP/s on {device.Description}"));
         if (result is BenchDecodeResult decoded)
         {
-            output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{decoded.ReadGbps:0.0} GB/s read, {decoded.ShareOfReadLoop:P1} of the {decoded.ReadLoopGbps:0.0} GB/s of a loop that only reads"));
+            if (decoded.ReadLoopGbps is { } loop)
+                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{decoded.ReadGbps:0.0} GB/s read, {decoded.ShareOfReadLoop:P1} of the {loop:0.0} GB/s of a loop that only reads"));
             if (decoded.Prompts is { } prompts)
-                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"prompts: {prompts.TokensPerSecond:N1} tokens/s, {prompts.Gflops:0.0} GFLOP/s, {prompts.Gflops / result.PeakGflops:P1} of the peak"));
+                output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"prompts: {prompts.TokensPerSecond:N1} tokens/s, {prompts.Gflops:0.0} GFLOP/s{(result.PeakGflops is { } most ? string.Create(CultureInfo.InvariantCulture, $", {prompts.Gflops / most:P1} of the peak") : "")}"));
         }
         output.WriteLine($"{Sizes.Text(result.PeakMemoryBytes)} of memory at most");
     }
+
+    private static string Share(BenchTimes times, BenchResult result) => result.PeakGflops is { } peak ? string.Create(CultureInfo.InvariantCulture, $" {times.Gflops / peak,6:P1}") : "";
 
     private static void WriteJson(TextWriter output, BenchResult result, Action<Utf8JsonWriter> head) => output.WriteLine(JsonLineWriter.Format(json =>
     {
         head(json);
         if (result.Times.Tokens > 0) json.WriteNumber("tokens_per_second", Math.Round(result.Times.TokensPerSecond, 2));
         WriteRate(json, result.Times, result.PeakGflops);
-        json.WriteNumber("peak_gflops", Math.Round(result.PeakGflops, 1));
+        if (result.PeakGflops is { } peak) json.WriteNumber("peak_gflops", Math.Round(peak, 1));
         json.WriteNumber("peak_rss_mb", Math.Round(result.PeakMemoryBytes / 1048576.0, 1));
         json.WriteNumber("threads", CpuFacts.Threads);
         json.WriteNumber("vector_bits", CpuFacts.VectorBits);
         if (result is BenchDecodeResult decoded)
         {
             json.WriteNumber("read_gbps", Digits(decoded.ReadGbps));
-            json.WriteNumber("read_loop_gbps", Digits(decoded.ReadLoopGbps));
-            json.WriteNumber("share_of_read_loop", Digits(decoded.ShareOfReadLoop));
+            if (decoded is { ReadLoopGbps: { } loop, ShareOfReadLoop: { } share })
+            {
+                json.WriteNumber("read_loop_gbps", Digits(loop));
+                json.WriteNumber("share_of_read_loop", Digits(share));
+            }
             json.WriteNumber("weights_mb", Math.Round(decoded.WeightBytes / 1048576.0, 1));
             if (decoded.Prompts is { } prompts)
             {
@@ -212,11 +227,11 @@ internal static class BenchCommand
         json.WriteEndArray();
     }));
 
-    private static void WriteRate(Utf8JsonWriter json, BenchTimes times, double peakGflops)
+    private static void WriteRate(Utf8JsonWriter json, BenchTimes times, double? peakGflops)
     {
         // Significant digits rather than decimals: a tiny product must not round to nothing.
         json.WriteNumber("gflops", Digits(times.Gflops));
-        json.WriteNumber("share_of_peak", Digits(times.Gflops / peakGflops));
+        if (peakGflops is { } peak) json.WriteNumber("share_of_peak", Digits(times.Gflops / peak));
         json.WriteNumber("median_seconds", Digits(times.MedianSeconds));
         json.WriteStartArray("seconds");
         foreach (double seconds in times.Seconds) json.WriteNumberValue(Digits(seconds));

@@ -8,8 +8,6 @@ namespace Bellman.Cli.Commands;
 /// <summary><c>bellman doctor</c>.</summary>
 internal static class DoctorCommand
 {
-    private const string Cuda = "The CUDA backend is not built yet: this version computes on the CPU, whatever driver is there.";
-
     public static Command Create(Terminal terminal)
     {
         Option<bool> json = Opt.Flag("--json", "Print the result as one JSON object.");
@@ -35,9 +33,9 @@ internal static class DoctorCommand
         output.WriteLine($"cpu       {report.Threads} threads, {report.VectorBits}-bit vectors ({(report.InstructionSets.Count == 0 ? "no wide instruction set" : string.Join(", ", report.InstructionSets))})");
         output.WriteLine($"memory    {Sizes.Text(report.MemoryBytes)} for this process");
         output.WriteLine($"disk      {(report.FreeDiskBytes is { } free ? $"{Sizes.Text(free)} free" : "free space unknown")} at {report.Folder}");
-        output.WriteLine("cuda      not used");
+        output.WriteLine($"cuda      {(report.Cuda is { } card ? $"{card.Description}{(card.Memory is { } memory ? $", {Sizes.Text(memory.Free)} of {Sizes.Text(memory.Total)} free" : "")}" : "not used")}");
         foreach (CudaDriverProbe probe in report.Drivers) output.WriteLine($"          looked for {probe.Library}: {(probe.Found ? "found" : "not found")}; {probe.Answer}");
-        output.WriteLine($"          {Cuda}");
+        if (report.CudaProblem is { } problem) output.WriteLine($"          {problem}");
     }
 
     private static void WriteJson(TextWriter output, MachineReport report) => output.WriteLine(JsonLineWriter.Format(json =>
@@ -55,8 +53,17 @@ internal static class DoctorCommand
         if (report.FreeDiskBytes is { } free) json.WriteNumber("free_disk_bytes", free);
         else json.WriteNull("free_disk_bytes");
         json.WriteStartObject("cuda");
-        json.WriteBoolean("used", false);
-        json.WriteString("reason", Cuda);
+        json.WriteBoolean("used", report.Cuda is not null);
+        if (report.CudaProblem is { } problem) json.WriteString("reason", problem);
+        if (report.Cuda is { } card)
+        {
+            json.WriteString("card", card.Description);
+            if (card.Memory is { } memory)
+            {
+                json.WriteNumber("free_bytes", memory.Free);
+                json.WriteNumber("memory_bytes", memory.Total);
+            }
+        }
         json.WriteStartArray("looked_for");
         foreach (CudaDriverProbe probe in report.Drivers)
         {

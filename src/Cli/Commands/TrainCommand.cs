@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Bellman.Cli.Output;
+using Bellman.Kernels;
 using Bellman.Training.Jobs;
 using Bellman.Training.Recipes;
 
@@ -47,6 +48,7 @@ internal static class TrainCommand
     {
         output.WriteLine($"data: {result.Data}");
         output.WriteLine($"{result.Updates} updates: {string.Join(", ", Shown(result).Select(x => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{x.Name} {x.Value:0.####}")))}");
+        if (result.Device != Device.Cpu) output.WriteLine($"computed on {result.Device.Description}");
         output.WriteLine($"models and report: {result.Folder}");
     }
 
@@ -62,6 +64,7 @@ internal static class TrainCommand
         json.WriteNumber("update", result.Update);
         json.WriteNumber("updates", result.Updates);
         json.WriteString("folder", result.Folder);
+        json.WriteString("device", result.Device.Name);
         json.WriteNumber("trajectories", result.Data.Kept);
         json.WriteNumber("dropped", result.Data.DroppedTotal);
         json.WriteStartObject("metrics");

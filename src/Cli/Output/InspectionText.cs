@@ -45,7 +45,8 @@ internal static class InspectionText
         output.WriteLine($"rewards     {string.Join(", ", inspection.Rewards.Select(x => string.Create(CultureInfo.InvariantCulture, $"{x.Count} × {x.Reward:0.###}")))}");
         if (inspection.Pairs is { } pairs) output.WriteLine($"pairs       {pairs.Count} of {pairs.Questions} questions, {pairs.QuestionsWithoutPair} of which have none");
         output.WriteLine($"updates     {inspection.Updates} of up to {inspection.Recipe.Train.BatchSize} {(inspection.Pairs is null ? "trajectories" : "pairs")} ({inspection.UpdatesPerEpoch} for each pass over the data)");
-        output.WriteLine($"memory      {Sizes.Text(inspection.Memory.Sum(x => x.Bytes))} in all:");
+        output.WriteLine($"device      {inspection.Device.Description}{(inspection.DeviceProblem is { } problem ? $" ({problem})" : "")}");
+        output.WriteLine($"memory      {Sizes.Text(inspection.Memory.Sum(x => x.Bytes))} in all{(inspection.Device.Memory is { } memory ? $", {Sizes.Text(memory.Free)} of {Sizes.Text(memory.Total)} are free" : "")}:");
         foreach (MemoryPart part in inspection.Memory) output.WriteLine($"            {Sizes.Text(part.Bytes),9}  {part.Name}");
         foreach (InspectedExample example in inspection.Examples)
         {
@@ -86,6 +87,8 @@ internal static class InspectionText
         json.WriteNumber("mean_reward", inspection.Data.MeanReward);
         if (inspection.Pairs is { } pairs) json.WriteNumber("pairs", pairs.Count);
         json.WriteNumber("updates", inspection.Updates);
+        json.WriteString("device", inspection.Device.Name);
+        if (inspection.DeviceProblem is { } problem) json.WriteString("device_problem", problem);
         json.WriteNumber("memory_bytes", inspection.Memory.Sum(x => x.Bytes));
         json.WriteStartObject("memory");
         foreach (MemoryPart part in inspection.Memory) json.WriteNumber(part.Name, part.Bytes);

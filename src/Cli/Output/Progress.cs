@@ -25,7 +25,7 @@ internal static class Progress
         T result = default!;
         console.Progress().AutoClear(true).HideCompleted(true)
             .Columns(new ProgressBarColumn { Width = BarWidth }, new PercentageColumn(), new TaskDescriptionColumn { Alignment = Justify.Left })
-            .Start(context => result = job(new Bars(context, console.Profile.Width - BarWidth - 8).Show));
+            .Start(context => result = job(new Bars(context, console, console.Profile.Width - BarWidth - 8).Show));
         return result;
     }
 
@@ -72,10 +72,24 @@ internal static class Progress
     private sealed class PlainLines(TextWriter error)
     {
         private readonly Pace _pace = new();
+
+        // A short job prints none of them either.
+        private readonly List<string> _notices = [];
+        private readonly Stopwatch _clock = Stopwatch.StartNew();
         private double _lastLine;
 
         public void Show(JobProgress progress)
         {
+            if (progress.IsNotice)
+            {
+                _notices.Add(progress.Stage);
+                return;
+            }
+            if (_notices.Count > 0 && _clock.Elapsed.TotalSeconds >= LineSeconds)
+            {
+                foreach (string notice in _notices) error.WriteLine(notice);
+                _notices.Clear();
+            }
             if (_pace.Enters(progress)) _lastLine = 0;
             if (_pace.Seconds - _lastLine < LineSeconds) return;
             _lastLine = _pace.Seconds;
@@ -83,13 +97,18 @@ internal static class Progress
         }
     }
 
-    private sealed class Bars(ProgressContext context, int width)
+    private sealed class Bars(ProgressContext context, IAnsiConsole console, int width)
     {
         private readonly Pace _pace = new();
         private ProgressTask? _task;
 
         public void Show(JobProgress progress)
         {
+            if (progress.IsNotice)
+            {
+                console.WriteLine(progress.Stage);
+                return;
+            }
             if (_pace.Enters(progress) || _task is null)
             {
                 _task?.StopTask();

@@ -157,7 +157,7 @@ internal sealed class LogRatioPathScorer(LanguageModel reference, float beta, Kv
     {
         Device device = reference.Device;
         int n = targets.Count, channels = reference.Config.HiddenSize;
-        using var arena = new Arena(device, LmHead.ScratchBytes(n, reference.Config.VocabularySize, channels, false) + 4L * n * (channels + 3) + 512);
+        using var arena = new Arena(device, LmHead.ScratchBytes(device, n, reference.Config.VocabularySize, channels, false) + 4L * n * (channels + 3) + 512);
         Tensor hidden = arena.TakeActivation(n, channels), ids = arena.Take(DType.I32, n, 1), logProb = arena.Take(n, 1), logSumExp = arena.Take(n, 1);
         for (int i = 0; i < n; i++)
         {

@@ -70,10 +70,10 @@ public sealed class DecoderActivations
     }
 
     /// <summary>Bytes of scratch, beyond the tensors taken, that forward and backward need.</summary>
-    public static long ScratchBytes(ModelConfig config, int tokens, int sequences)
+    public static long ScratchBytes(Device device, ModelConfig config, int tokens, int sequences)
     {
         int widest = Math.Max(Math.Max(config.HiddenSize, config.IntermediateSize), config.Heads * config.HeadDimension);
         var shape = new AttentionShape(config.Heads, config.KeyValueHeads, config.HeadDimension);
-        return Math.Max(Attention.ScratchBytes(tokens, sequences, shape), MatMul.BackwardWeightScratch(tokens, widest)) + 1024;
+        return Math.Max(Attention.ScratchBytes(device, tokens, sequences, shape), MatMul.BackwardWeightScratch(device, tokens, widest)) + 1024;
     }
 }

@@ -175,9 +175,9 @@ public sealed class SequenceScorer : IDisposable
         Device device = _policy.Device;
         using Arena measure = Arena.Measure(device);
         Take(measure, tokens, tokens);
-        long scratch = LmHead.ScratchBytes(tokens, _policy.Config.VocabularySize, _policy.Config.HiddenSize, _reference is not null);
+        long scratch = LmHead.ScratchBytes(device, tokens, _policy.Config.VocabularySize, _policy.Config.HiddenSize, _reference is not null);
         foreach (DecoderModel? model in (ReadOnlySpan<DecoderModel?>)[_policy, _reference, _value])
-            if (model is not null) scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(model.Config, tokens, sequences));
+            if (model is not null) scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(device, model.Config, tokens, sequences));
         using MemoryPurpose purpose = Device.Holding("activations of scoring");
         _arena = new Arena(device, measure.Peak + scratch);
         _batch = new TokenBatch(device, tokens, sequences);

@@ -91,7 +91,7 @@ public sealed class ValueScorer : IDisposable
         _activations.Take(measure, tokens, save: false);
         measure.Take(tokens, 1);
         using MemoryPurpose purpose = Device.Holding("activations of scoring");
-        _arena = new Arena(_value.Device, measure.Peak + DecoderActivations.ScratchBytes(_value.Config, tokens, sequences));
+        _arena = new Arena(_value.Device, measure.Peak + DecoderActivations.ScratchBytes(_value.Device, _value.Config, tokens, sequences));
         _batch = new TokenBatch(_value.Device, tokens, sequences);
     }
 }

@@ -55,6 +55,7 @@ public sealed class BatchPlan
         _order = new int[units];
         _selected = new int[BatchSize * unit];
         _cuts = new int[BatchSize + 1];
+        LongestUnit = longest;
     }
 
     /// <summary>Units of one update.</summary>
@@ -65,6 +66,9 @@ public sealed class BatchPlan
 
     /// <summary>Updates of one epoch.</summary>
     public int BatchesPerEpoch { get; }
+
+    /// <summary>Tokens of the longest unit: no micro-batch can be smaller.</summary>
+    public int LongestUnit { get; }
 
     /// <summary>Tokens that <see cref="PackedRows"/> needs room for.</summary>
     public int TokenCapacity { get; }

@@ -22,6 +22,9 @@ public sealed class BenchJob
     /// <summary>Repeats before the clock counts, and at least half a second of them.</summary>
     public int WarmUp { get; init; } = 2;
 
+    /// <summary>Where models run and products are multiplied.</summary>
+    public Device Device { get; init; } = Device.Cpu;
+
     /// <summary>Repeats that are timed.</summary>
     public int Repeats { get; init; } = 10;
 
@@ -30,9 +33,9 @@ public sealed class BenchJob
     public BenchResult Step(BenchSize size, BenchObjective objective, Action<JobProgress>? progress = null, CancellationToken cancellation = default)
     {
         progress?.Invoke(new JobProgress("making the models", 0, 0, "models"));
-        double before = PeakFlops.Measure();
+        double before = Peak();
         size = size.For(objective);
-        using var step = new BenchJobStep(size, objective, Seed);
+        using var step = new BenchJobStep(size, objective, Seed, Device);
         double flops = size.ForwardFlops(size.Length) * (objective is BenchObjective.Oreo or BenchObjective.Kto ? 4 : 3);
         // Policy forward, its backward of twice that, the reference's forward (for KTO that over mismatched pairs); then the value model's three.
         if (objective == BenchObjective.Oreo) flops += 3 * size.ForwardFlops(size.Length, valueHead: true);
@@ -58,8 +61,8 @@ public sealed class BenchJob
         if (Math.Max(newTokens, promptTokens) >= size.Model.MaxPositions)
             throw new BellmanException($"Bench: expected fewer tokens than the model's {size.Model.MaxPositions} positions, received {Math.Max(newTokens, promptTokens)}.");
         progress?.Invoke(new JobProgress("making the model", 0, 0, "models"));
-        double before = PeakFlops.Measure();
-        using LanguageModel model = LanguageModel.Create(size.Model, Seed, weights: weights);
+        double before = Peak();
+        using LanguageModel model = LanguageModel.Create(size.Model, Seed, Device, weights: Device == Device.Cpu ? weights : null);
         // Pages of earlier repeats must not be found again.
         using var generator = new Generator(model, maxLive: batch, new KvOptions { ReusePrefixes = false });
         double[] Run(int prompt, int tokens, Action? between)
@@ -83,13 +86,14 @@ public sealed class BenchJob
         {
             // The loop's own memory is not the model's.
             if (read.Count == 0) memory = PeakMemory();
-            read.Add(PeakRead.Measure() / 1e9);
+            if (Device == Device.Cpu) read.Add(PeakRead.Measure() / 1e9);
         });
         double tokens = (double)batch * newTokens, meanContext = 0.5 * (newTokens + 1);
-        double keyBytes = 2.0 * sizeof(float) * size.Model.Layers * size.Model.KeyValueHeads * size.Model.HeadDimension;
+        double keyBytes = 2.0 * Device.ActivationType.Size() * size.Model.Layers * size.Model.KeyValueHeads * size.Model.HeadDimension;
         double bytes = newTokens * (model.Parameters.Bytes + batch * meanContext * keyBytes);
         var times = new BenchTimes(seconds, tokens, tokens * size.ForwardFlops(meanContext));
-        return new BenchDecodeResult(times, Math.Max(before, PeakFlops.Measure()) / 1e9, memory, weights, model.Parameters.Bytes, bytes, BenchTimes.Median(read), prompts);
+        WeightFormat held = Device == Device.Cpu ? weights : Device.ActivationType == DType.BF16 ? WeightFormat.BF16 : WeightFormat.F32;
+        return new BenchDecodeResult(times, Peak(before), memory, held, model.Parameters.Bytes, bytes, read.Count == 0 ? null : BenchTimes.Median(read), prompts);
     }
 
     /// <summary>Times products x·Wᵀ. W is packed once beforehand, as within a training step or in decoding.</summary>
@@ -97,7 +101,7 @@ public sealed class BenchJob
     public BenchGemmResult Gemm(IReadOnlyList<BenchShape> shapes, Action<JobProgress>? progress = null, CancellationToken cancellation = default)
     {
         if (shapes.Count == 0) throw new BellmanException("Bench: expected at least one shape, received none.");
-        double before = PeakFlops.Measure();
+        double before = Peak();
         var results = new List<(BenchShape, BenchTimes)>();
         var total = new double[Repeats];
         double flops = 0;
@@ -114,13 +118,14 @@ public sealed class BenchJob
 
     private double[] TimeProduct(BenchShape shape, Action<JobProgress>? progress, CancellationToken cancellation)
     {
-        using var arena = new Arena(Device.Cpu, sizeof(float) * ((long)shape.M * shape.K + (long)shape.N * shape.K + (long)shape.M * shape.N) + 3 * 64);
-        Tensor x = arena.Take(shape.M, shape.K), weight = arena.Take(shape.N, shape.K), y = arena.Take(shape.M, shape.N);
+        using var arena = new Arena(Device, sizeof(float) * ((long)shape.M * shape.K + (long)shape.N * shape.K + (long)shape.M * shape.N) + 3 * 64);
+        Tensor x = arena.TakeActivation(shape.M, shape.K), weight = arena.TakeActivation(shape.N, shape.K), y = arena.TakeActivation(shape.M, shape.N);
         var random = new PhiloxRandom(Seed);
         foreach (Tensor tensor in (ReadOnlySpan<Tensor>)[x, weight])
         {
-            Span<float> values = tensor.AsSpan<float>();
+            var values = new float[tensor.Length];
             for (int i = 0; i < values.Length; i++) values[i] = (float)random.NextDouble() - 0.5f;
+            Device.UploadFloats(values, tensor);
         }
         using var packed = new PackedWeight(weight);
         return Time(() => MatMul.Forward(x, packed, default, y), "products", progress, cancellation);
@@ -135,6 +140,7 @@ public sealed class BenchJob
         {
             cancellation.ThrowIfCancellationRequested();
             once();
+            Device.Wait();
         }
         var seconds = new double[Repeats];
         for (int i = 0; i < seconds.Length; i++)
@@ -142,6 +148,7 @@ public sealed class BenchJob
             cancellation.ThrowIfCancellationRequested();
             long before = Stopwatch.GetTimestamp();
             once();
+            Device.Wait();
             seconds[i] = Stopwatch.GetElapsedTime(before).TotalSeconds;
             progress?.Invoke(new JobProgress("timing", i + 1, seconds.Length, unit));
             between?.Invoke();
@@ -149,12 +156,17 @@ public sealed class BenchJob
         return seconds;
     }
 
-    // The limit is measured before and after, and the larger one counts: a neighbour that came between must not flatter the share.
-    private static BenchResult Finish(BenchTimes times, double peakBefore) => new(times, Math.Max(peakBefore, PeakFlops.Measure()) / 1e9, PeakMemory());
+    private BenchResult Finish(BenchTimes times, double peakBefore) => new(times, Peak(peakBefore), PeakMemory());
 
     private static long PeakMemory()
     {
         using var process = Process.GetCurrentProcess();
         return process.PeakWorkingSet64;
     }
+
+    // The limit is measured before and after, and the larger one counts: a neighbour that came between must not flatter the share.
+    // What a card can do is measured elsewhere (perf/Gpu), with its own kernels.
+    private double? Peak(double before) => Device == Device.Cpu ? Math.Max(before, PeakFlops.Measure()) / 1e9 : null;
+
+    private double Peak() => Device == Device.Cpu ? PeakFlops.Measure() : 0;
 }

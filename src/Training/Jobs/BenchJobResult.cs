@@ -47,12 +47,12 @@ public sealed record BenchTimes(IReadOnlyList<double> Seconds, double Tokens, do
 
 /// <summary>A measurement and the machine's limits at the time.</summary>
 /// <param name="Times">All repeats.</param>
-/// <param name="PeakGflops">10⁹ multiply-adds × 2 a second that this machine does in registers, measured in the same run.</param>
+/// <param name="PeakGflops">10⁹ multiply-adds × 2 a second that this machine's CPU does in registers, measured in the same run; null on other devices.</param>
 /// <param name="PeakMemoryBytes">Most physical memory that this process has had.</param>
-public record BenchResult(BenchTimes Times, double PeakGflops, long PeakMemoryBytes)
+public record BenchResult(BenchTimes Times, double? PeakGflops, long PeakMemoryBytes)
 {
     /// <summary>Share of <see cref="PeakGflops"/> that was reached.</summary>
-    public double ShareOfPeak => Times.Gflops / PeakGflops;
+    public double? ShareOfPeak => Times.Gflops / PeakGflops;
 }
 
 /// <summary>Measured matrix products: all together, and each shape.</summary>
@@ -60,7 +60,7 @@ public record BenchResult(BenchTimes Times, double PeakGflops, long PeakMemoryBy
 /// <param name="Shapes">Each shape's own times.</param>
 /// <param name="PeakGflops">As in <see cref="BenchResult"/>.</param>
 /// <param name="PeakMemoryBytes">As in <see cref="BenchResult"/>.</param>
-public sealed record BenchGemmResult(BenchTimes Times, IReadOnlyList<(BenchShape Shape, BenchTimes Times)> Shapes, double PeakGflops, long PeakMemoryBytes)
+public sealed record BenchGemmResult(BenchTimes Times, IReadOnlyList<(BenchShape Shape, BenchTimes Times)> Shapes, double? PeakGflops, long PeakMemoryBytes)
     : BenchResult(Times, PeakGflops, PeakMemoryBytes);
 
 /// <summary>Measured decoding, and the rate at which this machine reads memory.</summary>
@@ -70,15 +70,15 @@ public sealed record BenchGemmResult(BenchTimes Times, IReadOnlyList<(BenchShape
 /// <param name="Weights">How the model held its weights.</param>
 /// <param name="WeightBytes">Their memory.</param>
 /// <param name="ReadBytes">Bytes that a repeat reads at least: all weights for each token of the batch, and keys and values.</param>
-/// <param name="ReadLoopGbps">10⁹ bytes a second of a loop that only reads, on all threads: the median over the repeats, after each of which it ran.</param>
+/// <param name="ReadLoopGbps">10⁹ bytes a second of a loop that only reads, on all threads: the median over the repeats, after each of which it ran; null on other devices than the CPU.</param>
 /// <param name="Prompts">Times of the prompts alone; null where they have one token.</param>
 public sealed record BenchDecodeResult(
-    BenchTimes Times, double PeakGflops, long PeakMemoryBytes, WeightFormat Weights, long WeightBytes, double ReadBytes, double ReadLoopGbps, BenchTimes? Prompts)
+    BenchTimes Times, double? PeakGflops, long PeakMemoryBytes, WeightFormat Weights, long WeightBytes, double ReadBytes, double? ReadLoopGbps, BenchTimes? Prompts)
     : BenchResult(Times, PeakGflops, PeakMemoryBytes)
 {
     /// <summary>10⁹ bytes a second, of the median repeat.</summary>
     public double ReadGbps => ReadBytes / Times.MedianSeconds / 1e9;
 
     /// <summary>Share of <see cref="ReadLoopGbps"/> that was reached; above 1 where the caches hold the weights.</summary>
-    public double ShareOfReadLoop => ReadGbps / ReadLoopGbps;
+    public double? ShareOfReadLoop => ReadGbps / ReadLoopGbps;
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Bellman.Kernels;
 using Bellman.Kernels.Random;
 using Bellman.Runtime.Models;
 using Bellman.Training.Data;
@@ -21,7 +22,7 @@ internal sealed class BenchJobStep : IDisposable
     private readonly int _actions;
     private long _update;
 
-    public BenchJobStep(BenchSize size, BenchObjective objective, ulong seed)
+    public BenchJobStep(BenchSize size, BenchObjective objective, ulong seed, Device device)
     {
         _optimises = objective != BenchObjective.ForwardBackward;
         int tokens = size.Batch * size.Length;
@@ -31,7 +32,7 @@ internal sealed class BenchJobStep : IDisposable
         _actions = tokens - size.Batch;
         try
         {
-            LanguageModel policy = LanguageModel.Create(size.Model, seed, trainable: true);
+            LanguageModel policy = LanguageModel.Create(size.Model, seed, device, trainable: true);
             _models.Add(policy);
             switch (objective)
             {

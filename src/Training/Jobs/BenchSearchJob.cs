@@ -28,6 +28,9 @@ public sealed record BenchSearchOptions
 
     /// <summary>Limit in bytes of keys and values, each way.</summary>
     public long MaxBytes { get; init; } = 8L << 30;
+
+    /// <summary>Where the models run.</summary>
+    public Device Device { get; init; } = Device.Cpu;
 }
 
 /// <summary>One way to run the search.</summary>
@@ -61,8 +64,8 @@ public sealed class BenchSearchJob(BenchSize size, BenchSearchOptions options)
         long length = options.PromptTokens + (long)options.StepTokens * options.Steps;
         if (length > size.Model.MaxPositions) throw new BellmanException($"Bench: prompts and solutions have {length} tokens, the model takes {size.Model.MaxPositions}.");
         progress?.Invoke(new JobProgress("making the models", 0, 0, "models"));
-        using LanguageModel policy = LanguageModel.Create(size.Model, Seed);
-        using ValueModel value = ValueModel.Create(size.Model, Seed + 1);
+        using LanguageModel policy = LanguageModel.Create(size.Model, Seed, options.Device);
+        using ValueModel value = ValueModel.Create(size.Model, Seed + 1, options.Device);
         var random = new PhiloxRandom(Seed);
         var prompts = new int[options.Problems][];
         for (int i = 0; i < prompts.Length; i++)

@@ -1,3 +1,4 @@
+using Bellman.Kernels;
 using Bellman.Runtime.Models;
 using Bellman.Runtime.Tokenizers;
 using Bellman.Training.Data;
@@ -28,10 +29,12 @@ public sealed record InspectedExample(int Line, float Reward, IReadOnlyList<Insp
 /// <param name="Updates">Updates in all.</param>
 /// <param name="MicroBatchTokens">Tokens of the largest micro-batch.</param>
 /// <param name="Memory">Memory by part.</param>
+/// <param name="Device">Where the run computes; <see cref="Device.PaperCard"/> where the recipe asks for a card and there is none here.</param>
+/// <param name="DeviceProblem">Why there is no card; null unless one was looked for.</param>
 /// <param name="Policy">Configuration of the policy.</param>
 /// <param name="Pairs">Pairs for DPO; null for other objectives.</param>
 public sealed record RecipeInspection(Recipe Recipe, DataReport Data, DataReport? Validation, IReadOnlyList<(float Reward, int Count)> Rewards, IReadOnlyList<InspectedExample> Examples,
-    long UpdatesPerEpoch, long Updates, int MicroBatchTokens, IReadOnlyList<MemoryPart> Memory, ModelConfig Policy, PreferencePairs? Pairs);
+    long UpdatesPerEpoch, long Updates, int MicroBatchTokens, IReadOnlyList<MemoryPart> Memory, Device Device, string? DeviceProblem, ModelConfig Policy, PreferencePairs? Pairs);
 
 /// <summary>What a model folder holds.</summary>
 /// <param name="Config">Its configuration.</param>
@@ -49,7 +52,7 @@ public static class InspectJob
     private const int MostRewards = 10;
 
     /// <summary>Looks at a recipe: reads its data as training would.</summary>
-    /// <exception cref="Kernels.BellmanException">The recipe, a model folder or the data cannot be used.</exception>
+    /// <exception cref="BellmanException">The recipe, a model folder or the data cannot be used.</exception>
     public static RecipeInspection Recipe(Recipe recipe, string source, Action<JobProgress>? progress = null, CancellationToken cancellation = default)
     {
         TrainingSetup.CheckSupported(recipe, source);
@@ -58,16 +61,29 @@ public static class InspectJob
         TrainingData loaded = TrainingData.Load(recipe, tokenizer, policy.MaxPositions, progress, cancellation);
         TrajectoryDataset data = loaded.Read;
         BatchPlan plan = loaded.Plan;
-        bool valued = recipe.Objective is Objective.Oreo or Objective.Dqo, live = recipe.Objective == Objective.Oreo && recipe.Oreo.ReferenceCache == ReferenceCache.Off;
-        ModelConfig? reference = live ? ModelConfig.Load(recipe.Model.Reference ?? recipe.Model.Policy) : null;
-        ModelConfig? value = valued ? (recipe.Model.Value is { } folder ? ModelConfig.Load(folder) : policy) with { IsValueModel = true, TieWordEmbeddings = false } : null;
+        (Device device, string? problem) = Place(recipe.Device);
+        PlannedModels models = TrainingSetup.Models(recipe, policy, device);
         IReadOnlyList<Trajectory> all = data.Trajectories;
         (float, int)[] rewards = [.. all.CountBy(x => x.Reward).OrderByDescending(x => x.Value).Take(MostRewards).Select(x => (x.Key, x.Value))];
         var pieces = new TokenPieces(tokenizer);
         Trajectory best = all.MaxBy(x => x.Reward)!, worst = all.MinBy(x => x.Reward)!;
         InspectedExample[] examples = [.. new[] { best, worst }.Distinct().Select(x => Example(x, pieces, tokenizer))];
         return new RecipeInspection(recipe, data.Report, loaded.Validation?.Report, rewards, examples, plan.BatchesPerEpoch, TrainingSetup.UpdatesOf(recipe, plan), plan.TokenCapacity,
-            [.. MemoryPlan.Of(policy, reference, value, plan.TokenCapacity, plan.SequenceCapacity), .. Scored(recipe.Objective, live, loaded)], policy, loaded.Pairs);
+            [.. MemoryPlan.Of(models, plan.TokenCapacity, plan.SequenceCapacity), .. Scored(recipe.Objective, models.Reference is not null, loaded)], device, problem, policy, loaded.Pairs);
+    }
+
+    /// <summary>The device, or a card on paper: what a recipe would take is worth knowing before there is a card.</summary>
+    private static (Device Device, string? Problem) Place(DeviceChoice choice)
+    {
+        try
+        {
+            DeviceSelection selection = DeviceSelection.Of(choice);
+            return (selection.Device, selection.WhyNotCuda);
+        }
+        catch (DeviceException error)
+        {
+            return (Device.PaperCard, error.Message);
+        }
     }
 
     /// <summary>The log-probs of a reference that runs before training only.</summary>
@@ -79,7 +95,7 @@ public static class InspectJob
     }
 
     /// <summary>Looks at a model folder.</summary>
-    /// <exception cref="Kernels.BellmanException">There is no readable configuration.</exception>
+    /// <exception cref="BellmanException">There is no readable configuration.</exception>
     public static ModelInspection Model(string folder)
     {
         ModelConfig config = ModelConfig.Load(folder);
@@ -89,7 +105,7 @@ public static class InspectJob
             Tokenizer tokenizer = ModelFolder.LoadTokenizer(folder);
             return new ModelInspection(config, MemoryPlan.ParameterCount(config), bytes, config.IsValueModel, tokenizer, null, tokenizer.ChatTemplate is not null);
         }
-        catch (Kernels.BellmanException error)
+        catch (BellmanException error)
         {
             // A model without a tokenizer is still worth looking at.
             return new ModelInspection(config, MemoryPlan.ParameterCount(config), bytes, config.IsValueModel, null, error.Message, false);

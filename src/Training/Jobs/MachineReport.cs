@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
+using Bellman.Kernels;
 using Bellman.Kernels.Cpu;
 using Bellman.Kernels.Cuda;
 
@@ -35,20 +36,32 @@ public sealed record MachineReport
     /// <summary>CUDA drivers that were looked for, in order.</summary>
     public required IReadOnlyList<CudaDriverProbe> Drivers { get; init; }
 
+    /// <summary>The card that <c>auto</c> and <c>cuda</c> take; null when there is none that can be used.</summary>
+    public required Device? Cuda { get; init; }
+
+    /// <summary>Why there is none: what was looked for and why it failed; null when there is.</summary>
+    public required string? CudaProblem { get; init; }
+
     /// <summary>Looks at the machine.</summary>
     /// <param name="folder">Folder whose disk is asked for free space.</param>
-    public static MachineReport Collect(string folder) => new()
+    public static MachineReport Collect(string folder)
     {
-        System = $"{RuntimeInformation.OSDescription.Trim()}, {RuntimeInformation.OSArchitecture}",
-        Runtime = RuntimeInformation.FrameworkDescription,
-        VectorBits = CpuFacts.VectorBits,
-        InstructionSets = Sets(),
-        Threads = CpuFacts.Threads,
-        MemoryBytes = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes,
-        Folder = folder,
-        FreeDiskBytes = FreeDisk(folder),
-        Drivers = CudaDriverProbe.LookForAll(),
-    };
+        DeviceSelection selection = DeviceSelection.Of(DeviceChoice.Auto);
+        return new MachineReport
+        {
+            System = $"{RuntimeInformation.OSDescription.Trim()}, {RuntimeInformation.OSArchitecture}",
+            Runtime = RuntimeInformation.FrameworkDescription,
+            VectorBits = CpuFacts.VectorBits,
+            InstructionSets = Sets(),
+            Threads = CpuFacts.Threads,
+            MemoryBytes = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes,
+            Folder = folder,
+            FreeDiskBytes = FreeDisk(folder),
+            Drivers = CudaDriverProbe.LookForAll(),
+            Cuda = selection.WhyNotCuda is null ? selection.Device : null,
+            CudaProblem = selection.WhyNotCuda,
+        };
+    }
 
     private static List<string> Sets()
     {

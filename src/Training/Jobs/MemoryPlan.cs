@@ -9,42 +9,88 @@ namespace Bellman.Training.Jobs;
 /// <param name="Bytes">How much.</param>
 public readonly record struct MemoryPart(string Name, long Bytes);
 
+/// <summary>The models of a training run and where it computes.</summary>
+/// <param name="Policy">The policy.</param>
+/// <param name="Reference">The frozen reference that runs in every step, or null.</param>
+/// <param name="Value">The value model, or null.</param>
+/// <param name="Device">Where; <see cref="Device.PaperCard"/> plans for a card that is not here.</param>
+public sealed record PlannedModels(ModelConfig Policy, ModelConfig? Reference, ModelConfig? Value, Device Device);
+
 /// <summary>The memory that a training run takes, computed from sizes alone: nothing is allocated.</summary>
 public static class MemoryPlan
 {
     private const long Float = sizeof(float);
 
     /// <summary>Parts of a run.</summary>
-    /// <param name="policy">The policy.</param>
-    /// <param name="reference">The frozen reference, or null.</param>
-    /// <param name="value">The value model, or null.</param>
+    /// <param name="models">The models.</param>
     /// <param name="tokens">Tokens of the largest micro-batch.</param>
     /// <param name="sequences">Trajectories of the largest micro-batch.</param>
-    public static IReadOnlyList<MemoryPart> Of(ModelConfig policy, ModelConfig? reference, ModelConfig? value, int tokens, int sequences)
+    public static IReadOnlyList<MemoryPart> Of(PlannedModels models, int tokens, int sequences)
     {
-        var parts = new List<MemoryPart>
+        (ModelConfig policy, ModelConfig? reference, ModelConfig? value, Device device) = models;
+        long rounded = device.ActivationType.Size();
+        var parts = new List<MemoryPart>();
+        void Learner(string name, ModelConfig config)
         {
-            new("policy: weights and gradients", 2 * Float * ParameterCount(policy)),
-            new("policy: AdamW moments", 2 * Float * ParameterCount(policy)),
-        };
-        if (reference is not null) parts.Add(new MemoryPart("reference: weights", Float * ParameterCount(reference)));
-        if (value is not null)
-        {
-            parts.Add(new MemoryPart("value model: weights and gradients", 2 * Float * ParameterCount(value)));
-            parts.Add(new MemoryPart("value model: AdamW moments", 2 * Float * ParameterCount(value)));
+            long count = ParameterCount(config);
+            // A card computes with rounded weights and keeps the exact ones beside them.
+            if (rounded == Float) parts.Add(new MemoryPart($"{name}: weights and gradients", 2 * Float * count));
+            else parts.Add(new MemoryPart($"{name}: bfloat16 and float32 weights, gradients", (rounded + 2 * Float) * count));
+            parts.Add(new MemoryPart($"{name}: AdamW moments", 2 * Float * count));
         }
-        using Arena measure = Arena.Measure(Device.Cpu);
+        Learner("policy", policy);
+        if (reference is not null) parts.Add(new MemoryPart("reference: weights", rounded * ParameterCount(reference)));
+        if (value is not null) Learner("value model", value);
+        using Arena measure = Arena.Measure(device);
         new DecoderActivations(policy).Take(measure, tokens, save: true);
         if (reference is not null) new DecoderActivations(reference).Take(measure, tokens, save: false);
         if (value is not null) new DecoderActivations(value).Take(measure, tokens, save: true);
         // Hidden states of the rows that the head looks at, their gradients, and the reference's.
-        long head = Float * tokens * policy.HiddenSize * (reference is null ? 2 : 3);
-        long scratch = LmHead.ScratchBytes(tokens, policy.VocabularySize, policy.HiddenSize, reference is not null);
+        long head = rounded * tokens * policy.HiddenSize * (reference is null ? 2 : 3);
+        long scratch = LmHead.ScratchBytes(device, tokens, policy.VocabularySize, policy.HiddenSize, reference is not null);
         foreach (ModelConfig? config in (ReadOnlySpan<ModelConfig?>)[policy, reference, value])
-            if (config is not null) scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(config, tokens, sequences));
+            if (config is not null) scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(device, config, tokens, sequences));
         parts.Add(new MemoryPart($"activations of {tokens} tokens", measure.Peak + head + scratch));
+        long logits = LmHead.DeviceBytes(device, tokens, policy.VocabularySize, reference is not null);
+        if (logits > 0) parts.Add(new MemoryPart("logits of the head, a chunk at a time", logits));
         return parts;
     }
+
+    /// <summary>Refuses a plan that the device's free memory does not hold, and says what would fit.</summary>
+    /// <param name="models">The models.</param>
+    /// <param name="tokens">Tokens of the largest micro-batch.</param>
+    /// <param name="sequences">Trajectories of the largest micro-batch.</param>
+    /// <param name="longest">Tokens of the longest unit of the data, below which micro-batches cannot go.</param>
+    /// <exception cref="DeviceException">It does not fit.</exception>
+    public static void Check(PlannedModels models, int tokens, int sequences, int longest)
+    {
+        if (models.Device.Memory is not { } memory) return;
+        IReadOnlyList<MemoryPart> parts = Of(models, tokens, sequences);
+        long all = parts.Sum(x => x.Bytes);
+        if (all <= memory.Free) return;
+        int fitting = Fitting(models, tokens, sequences, memory.Free);
+        string remedy = fitting >= longest
+            ? $"micro-batches of {fitting} tokens would fit (train.max_tokens_per_micro_batch)"
+            : fitting >= 1 ? $"micro-batches of {fitting} tokens would fit, but the data needs {longest}: lower data.max_length, or use a smaller model"
+            : "the models alone do not fit: use smaller ones, a device with more memory, or cpu";
+        throw new DeviceException(
+            $"Memory: the plan takes {MiB(all)} on {models.Device.Description}, {MiB(memory.Free)} of {MiB(memory.Total)} are free; it holds {string.Join(", ", parts.Select(x => $"{x.Name} {MiB(x.Bytes)}"))}; {remedy}.");
+    }
+
+    /// <summary>The largest micro-batch that memory holds, up to a number of tokens; 0 when none does.</summary>
+    private static int Fitting(PlannedModels models, int most, int sequences, long free)
+    {
+        int low = 0, high = most;
+        while (low < high)
+        {
+            int middle = low + (high - low + 1) / 2;
+            if (Of(models, middle, Math.Min(sequences, middle)).Sum(x => x.Bytes) <= free) low = middle;
+            else high = middle - 1;
+        }
+        return low;
+    }
+
+    private static string MiB(long bytes) => $"{bytes / 1048576.0:F0} MiB";
 
     /// <summary>Weights of a model of this configuration.</summary>
     public static long ParameterCount(ModelConfig config)

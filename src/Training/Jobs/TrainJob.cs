@@ -15,7 +15,8 @@ namespace Bellman.Training.Jobs;
 /// <param name="Folder">The run folder.</param>
 /// <param name="Data">What was trained on.</param>
 /// <param name="Metrics">Numbers of the last update, by name.</param>
-public sealed record TrainResult(bool IsComplete, long Update, long Updates, string Folder, DataReport Data, IReadOnlyDictionary<string, double> Metrics);
+/// <param name="Device">Where it was computed.</param>
+public sealed record TrainResult(bool IsComplete, long Update, long Updates, string Folder, DataReport Data, IReadOnlyDictionary<string, double> Metrics, Device Device);
 
 /// <summary>
 /// Trains what a recipe says into a run folder: recipe.yaml, metrics.jsonl with TensorBoard events, checkpoints, and at the end
@@ -75,7 +76,7 @@ public sealed class TrainJob
             update = trainer.Update;
         }
         if (complete) Finish(setup, folder, progress, cancellation);
-        return new TrainResult(complete, update, setup.Updates, folder, setup.Data.Read.Report, metrics);
+        return new TrainResult(complete, update, setup.Updates, folder, setup.Data.Read.Report, metrics, setup.Policy.Model.Device);
     }
 
     private bool IsDue(long update, long updates) => update == updates || (_recipe.Train.ValidateEvery > 0 && update % _recipe.Train.ValidateEvery == 0);

@@ -1,3 +1,4 @@
+using Bellman.Kernels;
 using Bellman.Kernels.Cpu;
 using Bellman.Kernels.Ops.SoftBellman;
 using Bellman.Runtime.Models;
@@ -20,7 +21,7 @@ internal sealed class TrainingSetup : IDisposable
         Data = data;
         Updates = UpdatesOf(recipe, Plan);
         if (recipe.Objective is Objective.Oreo or Objective.Dqo)
-            Value = recipe.Model.Value is { } folder ? policy.LoadValue(folder, trainable: true) : ValueModel.FromLanguageModel(policy.Model, trainable: true);
+            Value = recipe.Model.Value is { } folder ? policy.LoadValue(folder, trainable: true) : FromPolicy(policy.Model);
         try
         {
             TrainedModel learner = Learner(recipe, "policy", policy.Model, recipe.Train.PolicyLearningRate, Updates);
@@ -56,6 +57,12 @@ internal sealed class TrainingSetup : IDisposable
             Value?.Dispose();
             _reference?.Dispose();
             throw;
+        }
+
+        static ValueModel FromPolicy(LanguageModel policy)
+        {
+            using MemoryPurpose purpose = Device.Holding("value model");
+            return ValueModel.FromLanguageModel(policy, trainable: true);
         }
 
         LanguageModel LoadReference() => policy.LoadReference(recipe.Model.Reference ?? recipe.Model.Policy);
@@ -99,12 +106,18 @@ internal sealed class TrainingSetup : IDisposable
     /// <summary>Loads models and data.</summary>
     public static TrainingSetup Load(Recipe recipe, Action<JobProgress>? progress, CancellationToken cancellation)
     {
+        DeviceSelection selection = DeviceSelection.Of(recipe.Device);
+        ModelConfig config = ModelConfig.Load(recipe.Model.Policy);
+        TrainingData data = TrainingData.Load(recipe, ModelFolder.LoadTokenizer(recipe.Model.Policy), config.MaxPositions, progress, cancellation);
+        progress?.Invoke(new JobProgress("planning memory", 0, 0, "steps"));
+        PlannedModels models = Models(recipe, config, selection.Device);
+        MemoryPlan.Check(models, data.Plan.TokenCapacity, data.Plan.SequenceCapacity, data.Plan.LongestUnit);
+        long bytes = MemoryPlan.Of(models, data.Plan.TokenCapacity, data.Plan.SequenceCapacity).Sum(x => x.Bytes);
+        progress?.Invoke(JobProgress.Notice($"computing on {selection.Device.Description}{(selection.WhyNotCuda is { } why ? $" ({why})" : "")}; memory planned: {bytes / 1048576.0:N0} MiB (bellman inspect shows its parts)"));
         progress?.Invoke(new JobProgress("loading the model", 0, 0, "models"));
-        ModelFolder policy = ModelFolder.Load(recipe.Model.Policy, trainable: true);
+        ModelFolder policy = ModelFolder.Load(recipe.Model.Policy, trainable: true, selection.Device);
         try
         {
-            TrainingData data = TrainingData.Load(recipe, policy.Tokenizer, policy.Model.Config.MaxPositions, progress, cancellation);
-            progress?.Invoke(new JobProgress("planning memory", 0, 0, "steps"));
             return new TrainingSetup(recipe, policy, data, progress, cancellation);
         }
         catch
@@ -112,6 +125,15 @@ internal sealed class TrainingSetup : IDisposable
             policy.Dispose();
             throw;
         }
+    }
+
+    /// <summary>The models that a recipe's steps run.</summary>
+    public static PlannedModels Models(Recipe recipe, ModelConfig policy, Device device)
+    {
+        bool valued = recipe.Objective is Objective.Oreo or Objective.Dqo, live = recipe.Objective == Objective.Oreo && recipe.Oreo.ReferenceCache == ReferenceCache.Off;
+        ModelConfig? reference = live ? ModelConfig.Load(recipe.Model.Reference ?? recipe.Model.Policy) : null;
+        ModelConfig? value = valued ? (recipe.Model.Value is { } folder ? ModelConfig.Load(folder) : policy) with { IsValueModel = true, TieWordEmbeddings = false } : null;
+        return new PlannedModels(policy, reference, value, device);
     }
 
     /// <summary>Updates that a recipe asks for.</summary>
@@ -128,6 +150,7 @@ internal sealed class TrainingSetup : IDisposable
     private static TrainedModel Learner(Recipe recipe, string name, DecoderModel model, double learningRate, long updates)
     {
         TrainRecipe train = recipe.Train;
+        using MemoryPurpose purpose = Device.Holding(name == "value" ? "value model" : name);
         var options = new AdamWOptions { Beta1 = train.Beta1, Beta2 = train.Beta2, Epsilon = train.Epsilon, WeightDecay = train.WeightDecay, ClipNorm = train.ClipNorm };
         return new TrainedModel(name, model, new AdamWOptimizer(model, options), new LearningRateSchedule(train.Schedule, learningRate, train.WarmupSteps, checked((int)updates), train.MinLearningRateRatio));
     }

@@ -78,9 +78,9 @@ public sealed class OreoMethod : TrainingMethod
         _valueActivations = new DecoderActivations(_value.Config);
         using Arena measure = Arena.Measure(_policy.Device);
         TakeAll(measure, maxTokens, maxTokens);
-        long scratch = LmHead.ScratchBytes(maxTokens, vocabulary, _policy.Config.HiddenSize, withReference: _reference is not null);
+        long scratch = LmHead.ScratchBytes(_policy.Device, maxTokens, vocabulary, _policy.Config.HiddenSize, withReference: _reference is not null);
         foreach (DecoderModel? model in (ReadOnlySpan<DecoderModel?>)[_policy, _value, _reference])
-            if (model is not null) scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(model.Config, maxTokens, maxSequences));
+            if (model is not null) scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(_policy.Device, model.Config, maxTokens, maxSequences));
         _arena = new Arena(_policy.Device, measure.Peak + scratch);
     }
 

@@ -36,8 +36,8 @@ internal sealed class PolicyPass : IDisposable
         for (int i = 0; i < perToken; i++) measure.Take(maxTokens, 1);
         for (int i = 0; i < perSequence; i++) measure.Take(maxSequences, 1);
         _arena = new Arena(policy.Device, measure.Peak + Math.Max(
-            DecoderActivations.ScratchBytes(policy.Config, maxTokens, maxSequences),
-            LmHead.ScratchBytes(maxTokens, policy.Config.VocabularySize, policy.Config.HiddenSize, withReference: false)));
+            DecoderActivations.ScratchBytes(policy.Device, policy.Config, maxTokens, maxSequences),
+            LmHead.ScratchBytes(policy.Device, maxTokens, policy.Config.VocabularySize, policy.Config.HiddenSize, withReference: false)));
     }
 
     /// <summary>The micro-batch of the last forward.</summary>

@@ -122,7 +122,7 @@ public sealed class AttentionKernelTests
         AttentionReference.Backward(dy, qkv, shape, starts, dqkv);
         (Tensor y, Tensor lse) = Run(qkv, shape, starts, type);
         Tensor actual = _test.Output(type, tokens, shape.Columns);
-        using var scratch = new Arena(_test.Device, Attention.ScratchBytes(tokens, starts.Length - 1, shape));
+        using var scratch = new Arena(_test.Device, Attention.ScratchBytes(_test.Device, tokens, starts.Length - 1, shape));
         Attention.Backward(
             Make(dy, type, tokens, shape.OutputColumns), Make(qkv, type, tokens, shape.Columns), shape, _test.Integers(starts, starts.Length, 1), y, lse, actual, scratch);
         TensorComparer.CloseToScale(dqkv, Read(actual), type == DType.BF16 ? 2 * Rounding : 5e-6, $"dqkv {shape}");

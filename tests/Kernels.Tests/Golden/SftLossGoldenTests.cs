@@ -53,7 +53,7 @@ public sealed class SftLossGoldenTests
         var identity = new float[vocabulary * vocabulary];
         for (int v = 0; v < vocabulary; v++) identity[v * vocabulary + v] = 1;
         using var weight = new PackedWeight(OpTest.Tensor(identity, vocabulary, vocabulary));
-        using var scratch = new Arena(Device.Cpu, LmHead.ScratchBytes(rows, vocabulary, vocabulary, withReference: false));
+        using var scratch = new Arena(Device.Cpu, LmHead.ScratchBytes(Device.Cpu, rows, vocabulary, vocabulary, withReference: false));
         Tensor Column() => Device.Cpu.Create(DType.F32, rows, 1);
         var head = new LmHeadInput(OpTest.Tensor([.. hidden], rows, vocabulary), weight, 1);
         var output = new LmHeadOutput(Column(), Column(), default, default, default, default);

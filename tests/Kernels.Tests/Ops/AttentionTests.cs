@@ -39,7 +39,7 @@ public sealed class AttentionTests
         AttentionReference.Backward(dy, qkv, shape, starts, dqkv);
         foreach (int width in TestTensors.Widths())
         {
-            using var scratch = new Arena(Device.Cpu, Attention.ScratchBytes(tokens, starts.Length - 1, shape));
+            using var scratch = new Arena(Device.Cpu, Attention.ScratchBytes(Device.Cpu, tokens, starts.Length - 1, shape));
             Tensor tqkv = Device.Cpu.Create<float>(qkv, tokens, shape.Columns), tstarts = Device.Cpu.Create<int>(starts, starts.Length, 1);
             Tensor ty = TestTensors.Guarded(tokens, shape.OutputColumns, out Action checkY), tlse = Device.Cpu.Create(DType.F32, tokens, heads);
             Tensor tdqkv = TestTensors.Guarded(tokens, shape.Columns, out Action checkDqkv);
@@ -120,7 +120,7 @@ public sealed class AttentionTests
     private static (Tensor Y, Tensor LogSumExp) Forward(float[] qkv, AttentionShape shape, int[] starts)
     {
         int tokens = starts[^1];
-        using var scratch = new Arena(Device.Cpu, Attention.ScratchBytes(tokens, starts.Length - 1, shape));
+        using var scratch = new Arena(Device.Cpu, Attention.ScratchBytes(Device.Cpu, tokens, starts.Length - 1, shape));
         Tensor y = Device.Cpu.Create(DType.F32, tokens, shape.OutputColumns), lse = Device.Cpu.Create(DType.F32, tokens, shape.Heads);
         Attention.Forward(Device.Cpu.Create<float>(qkv, tokens, shape.Columns), shape, Device.Cpu.Create<int>(starts, starts.Length, 1), y, lse, scratch);
         return (y, lse);

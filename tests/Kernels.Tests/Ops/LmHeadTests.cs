@@ -49,7 +49,7 @@ public sealed class LmHeadTests
         {
             using var packed = new PackedWeight(Device.Cpu.Create<float>(weight, vocabulary, channels));
             using var packedReference = new PackedWeight(Device.Cpu.Create<float>(refWeight, vocabulary, channels));
-            using var scratch = new Arena(Device.Cpu, LmHead.ScratchBytes(rows, vocabulary, channels, withKl || true));
+            using var scratch = new Arena(Device.Cpu, LmHead.ScratchBytes(Device.Cpu, rows, vocabulary, channels, withKl || true));
             var policy = new LmHeadInput(Device.Cpu.Create<float>(hidden, rows, channels), packed, scale);
             var reference = new LmHeadInput(Device.Cpu.Create<float>(refHidden, rows, channels), packedReference, scale);
             LmHeadOutput output = NewOutput(rows);
@@ -102,7 +102,7 @@ public sealed class LmHeadTests
     public void Extreme_logits_stay_finite_and_NaN_stays_visible()
     {
         using var packed = new PackedWeight(Device.Cpu.Create<float>([1e30f, -1e30f, 0f], 3, 1));
-        using var scratch = new Arena(Device.Cpu, LmHead.ScratchBytes(2, 3, 1, false));
+        using var scratch = new Arena(Device.Cpu, LmHead.ScratchBytes(Device.Cpu, 2, 3, 1, false));
         LmHeadOutput output = NewOutput(2);
         LmHead.Forward(new LmHeadInput(Device.Cpu.Create<float>([1f, float.NaN], 2, 1), packed, 1f), default, KlDirection.None, Device.Cpu.Create<int>([0, 0], 2, 1), output, scratch);
         Assert.Equal(0f, output.LogProb.AsSpan<float>()[0]);
@@ -113,7 +113,7 @@ public sealed class LmHeadTests
     public void A_target_outside_the_vocabulary_is_named()
     {
         using var packed = new PackedWeight(Device.Cpu.Create(DType.F32, 3, 1));
-        using var scratch = new Arena(Device.Cpu, LmHead.ScratchBytes(1, 3, 1, false));
+        using var scratch = new Arena(Device.Cpu, LmHead.ScratchBytes(Device.Cpu, 1, 3, 1, false));
         ShapeException error = Assert.Throws<ShapeException>(() => LmHead.Forward(new LmHeadInput(Device.Cpu.Create(DType.F32, 1, 1), packed, 1f), default, KlDirection.None, Device.Cpu.Create<int>([3], 1, 1), NewOutput(1), scratch));
         Assert.Contains("target id 3", error.Message);
     }

@@ -25,7 +25,7 @@ public sealed class MatMulTests
         Tensor dy = Device.Cpu.Create<float>([1, 0, -1], 1, 3), dx = Device.Cpu.Create(DType.F32, 1, 2), dw = Device.Cpu.Create(DType.F32, 3, 2), db = Device.Cpu.Create(DType.F32, 1, 3);
         MatMul.BackwardInput(dy, packed, dx, add: false);
         Assert.Equal([-4f, -4f], dx.ToArray<float>());
-        using var scratch = new Arena(Device.Cpu, MatMul.BackwardWeightScratch(1, 2));
+        using var scratch = new Arena(Device.Cpu, MatMul.BackwardWeightScratch(Device.Cpu, 1, 2));
         MatMul.BackwardWeight(dy, x, dw, db, scratch);
         Assert.Equal([1f, 2f, 0f, 0f, -1f, -2f], dw.ToArray<float>());
         Assert.Equal([1f, 0f, -1f], db.ToArray<float>());
@@ -47,7 +47,7 @@ public sealed class MatMulTests
         {
             Tensor tx = Device.Cpu.Create<float>(x, m, k), tdy = Device.Cpu.Create<float>(dy, m, n);
             using var packed = new PackedWeight(Device.Cpu.Create<float>(w, n, k));
-            using var scratch = new Arena(Device.Cpu, MatMul.BackwardWeightScratch(m, k));
+            using var scratch = new Arena(Device.Cpu, MatMul.BackwardWeightScratch(Device.Cpu, m, k));
             Tensor ty = TestTensors.Guarded(m, n, out Action checkY), tdx = TestTensors.Guarded(m, k, out Action checkDx);
             Tensor tdw = Device.Cpu.Create(DType.F32, n, k), tdb = Device.Cpu.Create(DType.F32, 1, n);
             MatMul.Forward(tx, packed, Device.Cpu.Create<float>(b, 1, n), ty);

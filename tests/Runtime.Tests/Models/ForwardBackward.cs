@@ -19,8 +19,8 @@ internal sealed class ForwardBackward : IDisposable
         _batch = new TokenBatch(model.Device, ids.Length, starts.Length - 1);
         _batch.Set(ids, starts);
         _activations = new DecoderActivations(model.Config);
-        long scratch = DecoderActivations.ScratchBytes(model.Config, ids.Length, starts.Length - 1)
-            + LmHead.ScratchBytes(ids.Length, model.Config.VocabularySize, model.Config.HiddenSize, withReference: false);
+        long scratch = DecoderActivations.ScratchBytes(model.Device, model.Config, ids.Length, starts.Length - 1)
+            + LmHead.ScratchBytes(model.Device, ids.Length, model.Config.VocabularySize, model.Config.HiddenSize, withReference: false);
         using Arena measure = Arena.Measure(model.Device);
         _activations.Take(measure, ids.Length, save: true);
         _arena = new Arena(model.Device, measure.Peak + scratch);

@@ -12,7 +12,7 @@ namespace Bellman.Training.Tests.Trainers;
 /// <summary>One run: models, data and method.</summary>
 internal sealed class TinyRun : IDisposable
 {
-    private static readonly ModelConfig Config = new()
+    public static ModelConfig Config { get; } = new()
     {
         ModelType = "llama", VocabularySize = 19, HiddenSize = 16, IntermediateSize = 24, Layers = 2, Heads = 2, KeyValueHeads = 1, HeadDimension = 8, MaxPositions = 64, EosIds = [1],
     };

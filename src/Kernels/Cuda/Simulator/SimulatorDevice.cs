@@ -41,6 +41,11 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
     /// <summary>Few, so that a block has several tiles.</summary>
     public override int Multiprocessors => 3;
 
+    /// <summary>Memory that it claims to have, in bytes, for plans that look before they allocate; 0 for not saying.</summary>
+    public long Capacity { get; init; }
+
+    public override DeviceMemory? Memory => Capacity == 0 ? null : new(Capacity - _allocations.Where(x => !x.IsFreed).Sum(x => x.Bytes), Capacity);
+
     /// <summary>Whether accesses are compared with the shadow memory.</summary>
     public bool Checks { get; init; } = true;
 

@@ -69,8 +69,10 @@ public static class Attention
     }
 
     /// <summary>Upper bound of the scratch bytes that forward and backward take for a packed row.</summary>
-    public static long ScratchBytes(int tokens, int sequences, AttentionShape shape)
+    public static long ScratchBytes(Device device, int tokens, int sequences, AttentionShape shape)
     {
+        // On a card: the products of dy and y.
+        if (device is KernelDevice) return (long)tokens * shape.Heads * sizeof(float) + 64;
         // Forward packs keys and values; the backward also packs both the other way round, the queries and dy.
         long columnPanels = (tokens + 32L * sequences) * shape.HeadDimension;
         long rowPanels = Panels.Floats(1, shape.HeadDimension) * tokens;

@@ -79,13 +79,19 @@ internal static class LmHeadCuda
         });
     }
 
+    /// <summary>Scratch for a number of rows.</summary>
+    public static long Bytes(KernelDevice device, int rows, int vocabulary, bool withReference) =>
+        (long)Math.Min(rows, ChunkRows(device, vocabulary)) * Padded(vocabulary) * (sizeof(float) * (withReference ? 2 : 1) + device.ActivationType.Size());
+
     private static int Padded(int vocabulary) => (vocabulary + 7) / 8 * 8;
 
     private static void ForChunks(KernelDevice device, int rows, int vocabulary, Action<int, int> body)
     {
-        int chunk = Math.Max(RowStep, device.ChunkBytes / sizeof(float) / Padded(vocabulary) / RowStep * RowStep);
+        int chunk = ChunkRows(device, vocabulary);
         for (int start = 0; start < rows; start += chunk) body(start, Math.Min(chunk, rows - start));
     }
+
+    private static int ChunkRows(KernelDevice device, int vocabulary) => Math.Max(RowStep, device.ChunkBytes / sizeof(float) / Padded(vocabulary) / RowStep * RowStep);
 
     private static Tensor Multiply(KernelDevice device, string name, LmHeadInput input, int start, int count)
     {

@@ -142,12 +142,16 @@ public static class LmHead
         scratch.Release(mark);
     }
 
-    /// <summary>Bytes of scratch that forward and backward take for N rows on CPU; a card takes its own.</summary>
-    public static long ScratchBytes(int rows, int vocabulary, int hidden, bool withReference)
+    /// <summary>Bytes of scratch that forward and backward take for N rows from the arena: none on a card, which has its own (<see cref="DeviceBytes"/>).</summary>
+    public static long ScratchBytes(Device device, int rows, int vocabulary, int hidden, bool withReference)
     {
+        if (device is KernelDevice) return 0;
         int chunk = Math.Min(rows, ChunkRows(vocabulary));
-        return (long)chunk * vocabulary * sizeof(float) * (withReference ? 2 : 1) + MatMul.MatMul.BackwardWeightScratch(chunk, hidden) + 256;
+        return (long)chunk * vocabulary * sizeof(float) * (withReference ? 2 : 1) + MatMul.MatMul.BackwardWeightScratch(device, chunk, hidden) + 256;
     }
+
+    /// <summary>Bytes that a card keeps of its own for forward and backward of N rows: the logits of a chunk and their gradient.</summary>
+    public static long DeviceBytes(Device device, int rows, int vocabulary, bool withReference) => device is KernelDevice kernels ? LmHeadCuda.Bytes(kernels, rows, vocabulary, withReference) : 0;
 
     private static bool Check(string operation, LmHeadInput policy, LmHeadInput reference, KlDirection direction, Tensor targets)
     {

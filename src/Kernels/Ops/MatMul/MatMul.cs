@@ -82,8 +82,8 @@ public static class MatMul
         scratch.Release(mark);
     }
 
-    /// <summary>Bytes of scratch that <see cref="BackwardWeight"/> takes for M rows of K inputs.</summary>
-    public static long BackwardWeightScratch(int rows, int inputs) => Panels.Floats(rows, inputs) * sizeof(float) + 64;
+    /// <summary>Bytes of scratch that <see cref="BackwardWeight"/> takes for M rows of K inputs: none on a card.</summary>
+    public static long BackwardWeightScratch(Device device, int rows, int inputs) => device is KernelDevice ? 0 : Panels.Floats(rows, inputs) * sizeof(float) + 64;
 
     private static void Require(bool condition, string product, Tensor input, PackedWeight weight, Tensor output)
     {
