@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Diagnostics;
 using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text.Json;
@@ -24,9 +25,11 @@ internal static class CompareCommand
         var peer = new Option<string>("--peer") { Description = "The peer's script.", DefaultValueFactory = _ => "../shared/peers/torch_peer.py" };
         var python = new Option<string?>("--python") { Description = "Python that has torch; python3 and /usr/bin/python3 are tried otherwise." };
         var repeats = new Option<int>("--repeats") { Description = "Runs of each program, in turn.", DefaultValueFactory = _ => 3 };
+        var missing = new Option<bool>("--missing") { Description = "Leave out cases that have results of this commit." };
+        var minutes = new Option<double>("--minutes") { Description = "Begin no further case after so many minutes.", DefaultValueFactory = _ => double.PositiveInfinity };
         var list = new Option<bool>("--list") { Description = "Only say which cases there are." };
         var tables = new Option<bool>("--tables") { Description = "Measure nothing; write the report from the results." };
-        var command = new Command("compare", "measures the machine, training steps, decoding and products beside the peer, and writes a report") { names, results, report, peer, python, repeats, list, tables };
+        var command = new Command("compare", "measures the machine, training steps, decoding and products beside the peer, and writes a report") { names, results, report, peer, python, repeats, missing, minutes, list, tables };
         command.SetAction(parsed =>
         {
             CompareCase[] cases = [.. CompareCases.All(Environment.ProcessorCount)];
@@ -45,10 +48,12 @@ internal static class CompareCommand
             if (!parsed.GetValue(tables))
             {
                 string[] pythons = parsed.GetValue(python) is { } one ? [one] : ["python3", "/usr/bin/python3"];
-                PeerProgram? found = PeerProgram.Find(parsed.GetValue(peer)!, pythons, out string missing);
-                Console.WriteLine(found is null ? $"No peer: {missing}." : $"Peer: {found.Words}.");
+                PeerProgram? found = PeerProgram.Find(parsed.GetValue(peer)!, pythons, out string reason);
+                Console.WriteLine(found is null ? $"No peer: {reason}." : $"Peer: {found.Words}.");
                 bool limits = wanted.Length == 0 || wanted.Contains(CompareCases.Peaks);
-                complete = Measure(chosen, limits, found, parsed.GetValue(repeats), file, ref all);
+                string revision = Revision();
+                if (parsed.GetValue(missing)) chosen = [.. chosen.Where(x => all.Find(x.Key)?.Revision != revision)];
+                complete = Measure(chosen, limits, found, parsed.GetValue(repeats), TimeSpan.FromMinutes(Math.Min(1e6, parsed.GetValue(minutes))), revision, file, ref all);
             }
             AtomicFile.WriteText(document, CompareReport.Replace(File.ReadAllText(document), CompareReport.Write(all)));
             Console.WriteLine($"{file} holds {all.Entries.Count} cases; the tables are in {document}.");
@@ -81,10 +86,11 @@ internal static class CompareCommand
         return [.. cases.Where(x => wanted.Count == 0 || wanted.Any(name => Begins(x, name)))];
     }
 
-    private static bool Measure(CompareCase[] cases, bool limits, PeerProgram? peer, int repeats, string file, ref CompareResults all)
+    private static bool Measure(CompareCase[] cases, bool limits, PeerProgram? peer, int repeats, TimeSpan time, string revision, string file, ref CompareResults all)
     {
         bool complete = true;
-        string today = DateTime.UtcNow.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture), revision = Revision();
+        string today = DateTime.UtcNow.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture);
+        long start = Stopwatch.GetTimestamp();
         all = all with { Machine = Machine() };
         if (limits)
             foreach (int threads in (int[])[.. new[] { 1, Environment.ProcessorCount }.Distinct()])
@@ -93,8 +99,14 @@ internal static class CompareCommand
                 all = all.With(new MachinePeaks(today, json.GetProperty("threads").GetInt32(), json.GetProperty("gflops").GetDouble(), [.. json.GetProperty("reads").EnumerateArray().Select(x => x.GetDouble())]));
                 all.Save(file);
             }
-        foreach (CompareCase next in cases)
+        for (int done = 0; done < cases.Length; done++)
         {
+            if (Stopwatch.GetElapsedTime(start) > time)
+            {
+                Console.WriteLine($"The time is over; {cases.Length - done} cases are left, from {cases[done].Key} on.");
+                return false;
+            }
+            CompareCase next = cases[done];
             List<Sample> ours = [], theirs = [];
             IReadOnlyList<ProfilePart> profile = [];
             bool compared = peer is not null && next.Peer is not null;
