@@ -25,6 +25,9 @@ internal static class CompareCases
     /// <summary>Decoding.</summary>
     public const string Decode = "decode";
 
+    /// <summary>Prompts, before anything is decoded.</summary>
+    public const string Prompt = "prompt";
+
     /// <summary>Matrix products.</summary>
     public const string Gemm = "gemm";
 
@@ -35,7 +38,7 @@ internal static class CompareCases
     public const string Growth = "growth";
 
     /// <summary>Every suite, in the order in which they run.</summary>
-    public static IReadOnlyList<string> Suites { get; } = [Peaks, Step, Decode, Gemm, Profile, Growth];
+    public static IReadOnlyList<string> Suites { get; } = [Peaks, Step, Decode, Prompt, Gemm, Profile, Growth];
 
     /// <summary>What <see cref="Growth"/> varies: name of the axis, unit in words, values.</summary>
     public static IReadOnlyList<(string Axis, string Words, int[] Values)> Axes { get; } =
@@ -51,7 +54,7 @@ internal static class CompareCases
 
     /// <summary>Every case but the peaks.</summary>
     /// <param name="cores">Cores of the machine.</param>
-    public static IReadOnlyList<CompareCase> All(int cores) => [.. Steps(), .. Decodes(), .. Gemms(), .. Profiles(), .. Growths(cores)];
+    public static IReadOnlyList<CompareCase> All(int cores) => [.. Steps(), .. Decodes(), .. Prompts(), .. Gemms(), .. Profiles(), .. Growths(cores)];
 
     private static IEnumerable<CompareCase> Steps()
     {
@@ -74,6 +77,12 @@ internal static class CompareCases
             string[] peers = ["--mode", "decode", "--size", size, "--new-tokens", tokens, .. batch == 1 ? (string[])[] : ["--batch", count]];
             yield return new($"{Decode}/{size}/{type}/{count}", Ours(repeats, "decode", "--size", size, "--dtype", type, "--batch", count, "--new-tokens", tokens), peer ? Peers(repeats, peers) : null);
         }
+    }
+
+    private static IEnumerable<CompareCase> Prompts()
+    {
+        foreach (string type in (string[])["f32", "bf16"])
+            yield return new($"{Prompt}/S3/{type}/512", Ours("3", "decode", "--size", "S3", "--dtype", type, "--prompt-tokens", "512", "--new-tokens", "1"));
     }
 
     private static IEnumerable<CompareCase> Gemms()

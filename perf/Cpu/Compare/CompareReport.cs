@@ -27,6 +27,7 @@ internal static class CompareReport
         Peaks(text, results);
         Compared(text, results, CompareCases.Step, "Training steps", "tokens/s", "of FMA peak", x => x.ShareOfPeak);
         Compared(text, results, CompareCases.Decode, "Decoding", "new tokens/s", "of read rate", x => x.ShareOfRead);
+        Compared(text, results, CompareCases.Prompt, "Prompts", "prompt tokens/s", "of FMA peak", x => x.ShareOfPeak);
         Compared(text, results, CompareCases.Gemm, "Matrix products", "GFLOP/s", "of FMA peak", x => x.ShareOfPeak);
         foreach (CompareEntry entry in Of(results, CompareCases.Profile)) Profile(text, entry);
         foreach ((string axis, string words, int[] values) in CompareCases.Axes) Axis(text, results, axis, words, values);

@@ -23,8 +23,11 @@ internal static class BellmanProgram
     internal static (Sample Sample, IReadOnlyList<ProfilePart> Profile) Read(JsonElement json)
     {
         double? Optional(JsonElement from, string name) => from.TryGetProperty(name, out JsonElement value) && value.ValueKind == JsonValueKind.Number ? value.GetDouble() : null;
-        double gflops = json.GetProperty("gflops").GetDouble();
-        var sample = new Sample(Optional(json, "tokens_per_second") ?? gflops, json.GetProperty("peak_rss_mb").GetDouble(), gflops, Optional(json, "share_of_peak"), Optional(json, "read_gbps"), Optional(json, "share_of_read"));
+        // Prompts are timed beside decoding where they are asked for, and are what was asked for then.
+        JsonElement rates = json.TryGetProperty("prompts", out JsonElement prompts) ? prompts : json;
+        double gflops = rates.GetProperty("gflops").GetDouble();
+        var sample = new Sample(Optional(rates, "tokens_per_second") ?? gflops, json.GetProperty("peak_rss_mb").GetDouble(), gflops, Optional(rates, "share_of_peak"),
+            Optional(rates, "read_gbps"), Optional(rates, "share_of_read_loop"));
         if (!json.TryGetProperty("profile", out JsonElement profile)) return (sample, []);
         return (sample, [.. profile.EnumerateArray().Select(x => new ProfilePart(x.GetProperty("part").GetString()!, x.GetProperty("share").GetDouble(), Optional(x, "gflops")))]);
     }

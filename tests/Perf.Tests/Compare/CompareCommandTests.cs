@@ -49,9 +49,13 @@ public sealed class CompareCommandTests
     [Fact]
     public void A_product_is_measured_in_operations()
     {
-        Assert.Equal(new Sample(180, 70, 180, 0.9, 20, 0.8), BellmanProgram.Read(Json("""{"gflops":180,"share_of_peak":0.9,"peak_rss_mb":70,"read_gbps":20,"share_of_read":0.8}""")).Sample);
+        Assert.Equal(new Sample(180, 70, 180, 0.9, 20, 0.8), BellmanProgram.Read(Json("""{"gflops":180,"share_of_peak":0.9,"peak_rss_mb":70,"read_gbps":20,"share_of_read_loop":0.8}""")).Sample);
         Assert.Equal(new Sample(90, 250), PeerProgram.Read(Json("""{"mode":"gemm","rows":[{"shape":"1x2x3","gflops_median":90}],"peak_rss_mib":250}""")));
     }
+
+    [Fact]
+    public void Prompts_are_read_where_they_were_asked_for() => Assert.Equal(new Sample(400, 70, 90, 0.45), BellmanProgram.Read(Json(
+        """{"tokens_per_second":20,"gflops":10,"share_of_peak":0.05,"peak_rss_mb":70,"read_gbps":20,"share_of_read_loop":0.8,"prompts":{"tokens_per_second":400,"gflops":90,"share_of_peak":0.45}}""")).Sample);
 
     [Fact]
     public void A_missing_peer_is_told_with_its_reason()
