@@ -38,7 +38,7 @@ internal sealed unsafe class CpuStorage : Storage
         nuint size = (nuint)Math.Max(64, (bytes + 63) / 64 * 64);
         try
         {
-            bool isLarge = size >= 2 * HugePages.Size;
+            bool isLarge = size >= HugePages.Size;
             void* block = NativeMemory.AlignedAlloc(size, isLarge ? HugePages.Size : 64);
             if (isLarge) HugePages.Request(block, size / HugePages.Size * HugePages.Size);
             // A long clear faults the pages in; later steps then meet no page faults.

@@ -56,7 +56,7 @@ internal static unsafe class WorkerTeam
         if (tasks <= 0) return;
         if (tasks == 1 || Threads == 1 || _inside)
         {
-            for (int task = 0; task < tasks; task++) work.Execute(task);
+            RunHere(ref work, tasks);
             return;
         }
         lock (Gate)
@@ -79,6 +79,12 @@ internal static unsafe class WorkerTeam
             if (_failure is { } failure)
                 System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(failure);
         }
+    }
+
+    /// <summary>Runs tasks 0..<paramref name="tasks"/>-1 on the calling thread: for work that is over before another thread would wake up.</summary>
+    public static void RunHere<TWork>(ref TWork work, int tasks) where TWork : struct, IParallelWork
+    {
+        for (int task = 0; task < tasks; task++) work.Execute(task);
     }
 
     private static void Trampoline<TWork>(void* context, int task) where TWork : struct, IParallelWork =>

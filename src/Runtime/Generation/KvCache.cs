@@ -38,6 +38,7 @@ public sealed class KvCache : IDisposable
     private readonly int[] _rowSequence;
     private readonly int[] _rowLength;
     private int[] _pageTable = [];
+    private int[] _before = new int[16];
     private Tensor _devicePageTable;
     private Tensor _hidden;
 
@@ -169,8 +170,8 @@ public sealed class KvCache : IDisposable
 
     private void Pass(ReadOnlySpan<KvSequence> sequences, ReadOnlySpan<int> ids, ReadOnlySpan<int> starts, int first, int last, int start, int count, Tensor every)
     {
-        var before = new int[last - first + 1];
-        for (int s = first; s <= last; s++) before[s - first] = sequences[s].Length;
+        if (_before.Length <= last - first) _before = new int[2 * (last - first + 1)];
+        for (int s = first; s <= last; s++) _before[s - first] = sequences[s].Length;
         try
         {
             int longest = PlaceTokens(sequences, ids, starts, first, last, start, count);
@@ -178,7 +179,7 @@ public sealed class KvCache : IDisposable
         }
         catch
         {
-            for (int s = first; s <= last; s++) _ledger.Truncate(sequences[s], before[s - first]);
+            for (int s = first; s <= last; s++) _ledger.Truncate(sequences[s], _before[s - first]);
             throw;
         }
         TokensComputed += count;

@@ -53,6 +53,7 @@ internal sealed class LaneScheduler : IDisposable
     private readonly List<Lane> _ended = [];
     private readonly List<Lane?> _done = [];
     private readonly List<Lane> _pass = [];
+    private readonly List<(Lane Lane, int Tokens)> _pieces = [];
     private readonly List<ScoreRequest> _requests = [];
     private readonly HashSet<PathState> _kept = [];
     private readonly List<int> _ids = [];
@@ -188,8 +189,7 @@ internal sealed class LaneScheduler : IDisposable
         if (!_isSorted) _lanes.Sort(Compare);
         _isSorted = true;
         int complete = Select();
-        KvSequence[] sequences = [.. _sequences];
-        Tensor hidden = _policy.Append(sequences, CollectionsMarshal.AsSpan(_ids), CollectionsMarshal.AsSpan(_starts));
+        Tensor hidden = _policy.Append(CollectionsMarshal.AsSpan(_sequences), CollectionsMarshal.AsSpan(_ids), CollectionsMarshal.AsSpan(_starts));
         foreach (Lane lane in _pass) lane.IsBusy = false;
         if (complete == 0) return;
         Span<Lane> lanes = CollectionsMarshal.AsSpan(_pass)[..complete];
@@ -213,11 +213,11 @@ internal sealed class LaneScheduler : IDisposable
         _starts.Clear();
         _sequences.Clear();
         int reserved = 0, prefill = _options.PrefillTokens, complete = 0;
-        var pieces = new List<(Lane Lane, int Tokens)>();
-        for (int i = 0; i < _lanes.Count && _pass.Count + pieces.Count < _options.LanesAtOnce; i++)
+        _pieces.Clear();
+        for (int i = 0; i < _lanes.Count && _pass.Count + _pieces.Count < _options.LanesAtOnce; i++)
         {
             Lane lane = _lanes[i];
-            bool isFirst = _pass.Count + pieces.Count == 0, wasOpen = lane.Policy is not null;
+            bool isFirst = _pass.Count + _pieces.Count == 0, wasOpen = lane.Policy is not null;
             // Opening takes pages: not for a lane whose prompt must wait anyway.
             if (!wasOpen && !isFirst && prefill == 0) continue;
             KvSequence sequence = Memory.Open(lane);
@@ -236,13 +236,13 @@ internal sealed class LaneScheduler : IDisposable
             if (left > 1) prefill -= take;
             if (take < left)
             {
-                pieces.Add((lane, take));
+                _pieces.Add((lane, take));
                 continue;
             }
             Enter(lane, take);
             complete++;
         }
-        foreach ((Lane lane, int tokens) in pieces) Enter(lane, tokens);
+        foreach ((Lane lane, int tokens) in _pieces) Enter(lane, tokens);
         _starts.Add(_ids.Count);
         return complete;
     }

@@ -73,6 +73,33 @@ public sealed class WeightFormatTests : IDisposable
     }
 
     [Fact]
+    public void A_decoded_token_allocates_nothing()
+    {
+        foreach (WeightFormat format in Formats)
+        {
+            using LanguageModel model = Tiny(format);
+            using var generator = new Generator(model);
+            long[] allocated = new long[64];
+            int longest = 0;
+            for (ulong seed = 0; seed < 40 && longest < 60; seed++)
+            {
+                int token = 0;
+                long before = 0;
+                foreach (int _ in generator.Stream(TinyModels.Prompt(4, 16), new SamplingOptions { MaxTokens = 60, Temperature = 2, Seed = seed }))
+                {
+                    long now = GC.GetAllocatedBytesForCurrentThread();
+                    allocated[token++] = now - before;
+                    before = now;
+                }
+                longest = Math.Max(longest, token);
+            }
+            Assert.Equal(60, longest);
+            // The 36th to 47th new token lie within a page of 16; lists of ids have room for 64 by then.
+            Assert.All(allocated[35..47], x => Assert.Equal(0, x));
+        }
+    }
+
+    [Fact]
     public void Saved_again_float32_and_bfloat16_are_what_they_were_and_int8_is_refused()
     {
         string folder = SavedTiny(DType.BF16, out LanguageModel model);

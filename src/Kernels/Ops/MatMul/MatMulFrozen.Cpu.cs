@@ -18,9 +18,9 @@ internal static unsafe class MatMulFrozenCpu
     private const int RowBlock = 96, KBlock = 256;
 
     // What one thread does in a nanosecond, roughly: bytes of weights read, floating-point operations. A task takes two microseconds at
-    // least: waking a thread takes a good part of one.
+    // least: waking a thread takes a good part of one. Many tasks a thread: what one waits for the other at the end is half a task.
     private const double BytesPerNanosecond = 20, FlopsPerNanosecond = 60, NanosecondsPerTask = 2000;
-    private const int TasksPerThread = 8;
+    private const int TasksPerThread = 32;
 
     public static void Multiply(Tensor x, FrozenWeight weight, Tensor bias, Tensor y)
     {

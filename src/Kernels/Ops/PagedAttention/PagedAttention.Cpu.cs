@@ -16,6 +16,9 @@ internal static unsafe class PagedAttentionCpu
     // Rows of a task: 16 rows of several heads fill the tiles, and 64 branches still make enough tasks for some cores.
     private const int MaxRows = 16;
 
+    // Below some microseconds of work a second thread costs more than it brings.
+    private const long FlopsForTwo = 100_000;
+
     // Queries that share one load of a key or value vector.
     private const int Tile = 8;
 
@@ -47,7 +50,11 @@ internal static unsafe class PagedAttentionCpu
             Sequence = rowSequence.Pointer<int>(), Length = rowLength.Pointer<int>(), Table = pageTable.Pointer<int>(), MaxPages = pageTable.Columns,
             Rows = qkv.Rows, TaskRows = rows, P = PagedAttention.PageTokensOf(shape, keys), PageFloats = keys.Columns,
         };
-        WorkerTeam.Run(ref work, (qkv.Rows + rows - 1) / rows * shape.KeyValueHeads);
+        int tasks = (qkv.Rows + rows - 1) / rows * shape.KeyValueHeads;
+        long visible = 0;
+        for (int i = 0; i < qkv.Rows; i++) visible += work.Length[i];
+        if (4 * visible * shape.OutputColumns < FlopsForTwo) WorkerTeam.RunHere(ref work, tasks);
+        else WorkerTeam.Run(ref work, tasks);
     }
 
     private struct ForwardWork : IParallelWork
