@@ -48,6 +48,7 @@ internal static class BenchCommand
         Option<BenchShape[]?> shapes = Shapes();
         Option<int> steps = Opt.Number("--steps", "N", 10, 1, int.MaxValue, "Timed repeats.");
         Option<int> warmUp = Opt.Number("--warmup", "N", 2, 0, int.MaxValue, "Repeats before them; half a second of repeats at least.");
+        Option<bool> profile = Opt.Flag("--profile", "step: say where the time goes, by op, over as many repeats again.");
         Option<bool> json = Opt.Flag("--json", "Print the result as one JSON object.");
         var device = new DeviceOpts();
         var command = new CliCommand("bench", "measures speed and memory of this machine on random weights and tokens")
@@ -68,7 +69,7 @@ internal static class BenchCommand
             ],
         };
         command.Arguments.Add(measurement);
-        command.Add(size, objective, channels, length, batch, dtype, newTokens, width, problems, promptTokens, stepTokens, depth, memory, shapes, steps, warmUp);
+        command.Add(size, objective, channels, length, batch, dtype, newTokens, width, problems, promptTokens, stepTokens, depth, memory, shapes, steps, warmUp, profile);
         device.AddTo(command);
         command.Add(json);
         command.SetAction(parsed =>
@@ -78,14 +79,15 @@ internal static class BenchCommand
             Refuse(parsed, what, [Search], width, problems, stepTokens, depth, memory);
             Refuse(parsed, what, [Decode, Search], promptTokens);
             Refuse(parsed, what, [Step, Decode, Gemm], steps, warmUp);
-            Refuse(parsed, what, [Step], objective, length);
+            Refuse(parsed, what, [Step], objective, length, profile);
             Refuse(parsed, what, [Step, Decode], channels, batch);
             Refuse(parsed, what, [Decode], dtype, newTokens);
             Refuse(parsed, what, [Gemm], shapes);
             Device place = device.Open(parsed, terminal);
             if (place != Device.Cpu && parsed.GetResult(dtype) is { Implicit: false }) throw new UsageException($"--dtype belongs to the CPU; {place.Name} has a type of its own.");
+            if (place != Device.Cpu && parsed.GetValue(profile)) throw new UsageException($"--profile times the CPU's ops, not those of {place.Name}.");
             string weights = place == Device.Cpu ? parsed.GetValue(dtype)! : place.ActivationType.ToString().ToLowerInvariant();
-            var job = new BenchJob { Device = place, Repeats = parsed.GetValue(steps), WarmUp = parsed.GetValue(warmUp) };
+            var job = new BenchJob { Device = place, Repeats = parsed.GetValue(steps), WarmUp = parsed.GetValue(warmUp), Profiles = parsed.GetValue(profile) };
             BenchSize chosen = BenchSize.All.First(x => x.Name == parsed.GetValue(size));
             if (parsed.GetValue(channels) is { } hidden) chosen = chosen.WithChannels(hidden);
             int sequences = parsed.GetValue(batch) ?? (what == Step ? chosen.Batch : 1);
@@ -185,6 +187,16 @@ internal static class BenchCommand
                 output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"prompts: {prompts.TokensPerSecond:N1} tokens/s, {prompts.Gflops:0.0} GFLOP/s{(result.PeakGflops is { } most ? string.Create(CultureInfo.InvariantCulture, $", {prompts.Gflops / most:P1} of the peak") : "")}"));
         }
         output.WriteLine($"{Sizes.Text(result.PeakMemoryBytes)} of memory at most");
+        if (result.Profile is not { } profile) return;
+        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"where {1e3 * profile.Seconds / profile.Repeats:0.###} ms of a repeat go:"));
+        foreach (CpuProfilePart part in profile.Parts)
+        {
+            string rate = part.Flops == 0 ? "" : string.Create(CultureInfo.InvariantCulture, $" {part.Flops / part.Seconds / 1e9,8:0.0} GFLOP/s");
+            output.WriteLine(string.Create(CultureInfo.InvariantCulture,
+                $"  {part.Name,-28} {part.Runs / (double)profile.Repeats,6:0.#} runs {1e3 * part.Seconds / profile.Repeats,9:0.000} ms {part.Seconds / profile.Seconds,6:P1}{rate}"));
+        }
+        double alone = profile.Seconds - profile.Parts.Sum(x => x.Seconds);
+        output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {"one thread alone",-40} {1e3 * alone / profile.Repeats,9:0.000} ms {alone / profile.Seconds,6:P1}"));
     }
 
     private static string Share(BenchTimes times, BenchResult result) => result.PeakGflops is { } peak ? string.Create(CultureInfo.InvariantCulture, $" {times.Gflops / peak,6:P1}") : "";
@@ -214,6 +226,20 @@ internal static class BenchCommand
                 WriteRate(json, prompts, result.PeakGflops);
                 json.WriteEndObject();
             }
+        }
+        if (result.Profile is { } profile)
+        {
+            json.WriteStartArray("profile");
+            foreach (CpuProfilePart part in profile.Parts)
+            {
+                json.WriteStartObject();
+                json.WriteString("part", part.Name);
+                json.WriteNumber("share", Digits(part.Seconds / profile.Seconds));
+                json.WriteNumber("seconds", Digits(part.Seconds / profile.Repeats));
+                if (part.Flops > 0) json.WriteNumber("gflops", Digits(part.Flops / part.Seconds / 1e9));
+                json.WriteEndObject();
+            }
+            json.WriteEndArray();
         }
         if (result is not BenchGemmResult products) return;
         json.WriteStartArray("shapes");

@@ -7,6 +7,9 @@ internal interface IParallelWork
 {
     /// <summary>Does task number <paramref name="task"/>. Tasks of one run touch disjoint output.</summary>
     void Execute(int task);
+
+    /// <summary>Floating-point operations of matrix products in all tasks, for the profile.</summary>
+    double Flops => 0;
 }
 
 /// <summary>
@@ -54,6 +57,18 @@ internal static unsafe class WorkerTeam
     public static void Run<TWork>(ref TWork work, int tasks) where TWork : struct, IParallelWork
     {
         if (tasks <= 0) return;
+        if (CpuProfile.IsOn && !_inside)
+        {
+            long start = System.Diagnostics.Stopwatch.GetTimestamp();
+            RunAll(ref work, tasks);
+            CpuProfile.Add<TWork>(start, work.Flops);
+            return;
+        }
+        RunAll(ref work, tasks);
+    }
+
+    private static void RunAll<TWork>(ref TWork work, int tasks) where TWork : struct, IParallelWork
+    {
         if (tasks == 1 || Threads == 1 || _inside)
         {
             RunHere(ref work, tasks);

@@ -28,6 +28,9 @@ public sealed class BenchJob
     /// <summary>Repeats that are timed.</summary>
     public int Repeats { get; init; } = 10;
 
+    /// <summary>Whether <see cref="Step"/> runs as many steps again to say where their time goes.</summary>
+    public bool Profiles { get; init; }
+
     /// <summary>Times training steps of one update each, all sequences in one micro-batch.</summary>
     /// <exception cref="BellmanException">The memory is not there.</exception>
     public BenchResult Step(BenchSize size, BenchObjective objective, Action<JobProgress>? progress = null, CancellationToken cancellation = default)
@@ -41,7 +44,17 @@ public sealed class BenchJob
         if (objective == BenchObjective.Oreo) flops += 3 * size.ForwardFlops(size.Length, valueHead: true);
         double tokens = (double)size.Batch * size.Length;
         double[] seconds = Time(step.Run, "steps", progress, cancellation);
-        return Finish(new BenchTimes(seconds, tokens, tokens * flops), before);
+        BenchProfile? profile = Profiles ? Profile(step.Run) : null;
+        return Finish(new BenchTimes(seconds, tokens, tokens * flops), before) with { Profile = profile };
+    }
+
+    private BenchProfile Profile(Action once)
+    {
+        CpuProfile.Start();
+        long start = Stopwatch.GetTimestamp();
+        for (int i = 0; i < Repeats; i++) once();
+        double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
+        return new BenchProfile(seconds, Repeats, CpuProfile.Stop());
     }
 
     /// <summary>

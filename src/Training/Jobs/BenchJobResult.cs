@@ -1,4 +1,5 @@
 using Bellman.Kernels;
+using Bellman.Kernels.Cpu;
 
 namespace Bellman.Training.Jobs;
 
@@ -45,12 +46,21 @@ public sealed record BenchTimes(IReadOnlyList<double> Seconds, double Tokens, do
     }
 }
 
+/// <summary>Where the time of some repeats went.</summary>
+/// <param name="Seconds">Time of all of them.</param>
+/// <param name="Repeats">How many.</param>
+/// <param name="Parts">Parallel runs by kind, the longest first; the rest of <paramref name="Seconds"/> is the caller's thread alone.</param>
+public sealed record BenchProfile(double Seconds, int Repeats, IReadOnlyList<CpuProfilePart> Parts);
+
 /// <summary>A measurement and the machine's limits at the time.</summary>
 /// <param name="Times">All repeats.</param>
 /// <param name="PeakGflops">10⁹ multiply-adds × 2 a second that this machine's CPU does in registers, measured in the same run; null on other devices.</param>
 /// <param name="PeakMemoryBytes">Most physical memory that this process has had.</param>
 public record BenchResult(BenchTimes Times, double? PeakGflops, long PeakMemoryBytes)
 {
+    /// <summary>Where the time of further repeats went, and how many there were; null unless asked for.</summary>
+    public BenchProfile? Profile { get; init; }
+
     /// <summary>Share of <see cref="PeakGflops"/> that was reached.</summary>
     public double? ShareOfPeak => Times.Gflops / PeakGflops;
 }

@@ -10,8 +10,13 @@ internal static unsafe class GemmBlock<V, TLayout>
     where V : unmanaged, IVector<V>
     where TLayout : unmanaged, IALayout
 {
-    // A slice of a panel is 256 × 2 vectors: 16 KiB at 256 bits and 32 KiB at 512, so that it stays in the L1 cache.
-    private const int KBlock = 256;
+    /// <summary>
+    /// Longest slice of k: a slice of a panel is 256 × 2 vectors, 16 KiB at 256 bits and 32 KiB at 512, so that it stays in the L1 cache.
+    /// </summary>
+    public const int KBlock = 256;
+
+    private const int LineFloats = 16;
+    private const int ShortSlice = 128;
 
     /// <summary>Columns of one panel.</summary>
     public static int Width => 2 * sizeof(V) / sizeof(float);
@@ -20,11 +25,11 @@ internal static unsafe class GemmBlock<V, TLayout>
     public static int MaxRows => sizeof(V) == 64 ? 14 : 6;
 
     /// <param name="a">A's first element; see <typeparamref name="TLayout"/>.</param>
-    /// <param name="aStride">A's stride.</param>
+    /// <param name="aStride">A's stride; for <see cref="TileMajor"/> the floats from one tile to the next.</param>
     /// <param name="rows">Rows of A and C.</param>
     /// <param name="panels">First panel of B.</param>
     /// <param name="panelStride">Floats from one panel to the next.</param>
-    /// <param name="k">Length of the sum.</param>
+    /// <param name="k">Length of the sum; for <see cref="TileMajor"/> at most <see cref="KBlock"/>.</param>
     /// <param name="columns">Columns of C.</param>
     /// <param name="c">C's first element.</param>
     /// <param name="cStride">C's row stride.</param>
@@ -32,78 +37,98 @@ internal static unsafe class GemmBlock<V, TLayout>
     /// <param name="add">Start from C itself.</param>
     public static void Run(float* a, nint aStride, int rows, float* panels, nint panelStride, int k, int columns, float* c, nint cStride, float* bias, bool add)
     {
-        if (rows == 0) return;
-        int tiles = (rows + MaxRows - 1) / MaxRows, height = rows / tiles, taller = rows % tiles;
-        int k0 = 0;
-        do
+        var tiles = new RowTiles(rows, MaxRows);
+        if (tiles.Count == 0) return;
+        // Near-equal slices as well: 704 become three of 235 instead of two of 256 and a short rest.
+        int slices = Math.Max(1, (k + KBlock - 1) / KBlock), k0 = 0;
+        var column = new TileColumn { CStride = cStride, AStride = sizeof(TLayout) == sizeof(TileMajor) ? MaxRows : aStride };
+        for (int slice = 0; slice < slices; slice++)
         {
-            int kLength = Math.Min(KBlock, k - k0);
+            int kLength = k / slices + (slice < k % slices ? 1 : 0);
+            bool fromC = add || slice > 0;
+            column.K = kLength;
+            // While a slice of a panel is in use, the next one comes into the L2 cache, a piece with each tile; a short one is there at once.
+            column.Ahead = kLength < ShortSlice ? 0 : (kLength * Width / tiles.Count + LineFloats - 1) / LineFloats * LineFloats;
             for (int n = 0; n < columns; n += Width)
             {
-                float* panel = panels + n / Width * panelStride + (nint)k0 * Width;
-                bool whole = columns - n >= Width;
-                int row = 0;
-                for (int tile = 0; tile < tiles; tile++)
-                {
-                    // Near-equal tiles: 256 rows become 13s and 14s instead of 14s and a slow rest.
-                    int tileRows = tile < taller ? height + 1 : height;
-                    float* aTile = sizeof(TLayout) == sizeof(RowMajor) ? a + row * aStride + k0 : a + k0 * aStride + row;
-                    float* cTile = c + row * cStride + n;
-                    bool fromC = add || k0 > 0;
-                    if (whole)
-                    {
-                        float* init = fromC ? cTile : bias == null ? null : bias + n;
-                        Tile(tileRows, aTile, aStride, panel, kLength, init, fromC ? cStride : 0, cTile, cStride);
-                    }
-                    else
-                    {
-                        EdgeTile(tileRows, columns - n, aTile, aStride, panel, kLength, fromC ? cTile : bias == null ? null : bias + n, fromC ? cStride : 0, cTile, cStride);
-                    }
-                    row += tileRows;
-                }
+                column.Panel = panels + n / Width * panelStride + (nint)k0 * Width;
+                column.Next = columns - n > Width ? column.Panel + panelStride : column.Panel + (nint)kLength * Width;
+                column.Init = fromC ? c + n : bias == null ? null : bias + n;
+                column.InitStride = fromC ? cStride : 0;
+                column.A = sizeof(TLayout) == sizeof(RowMajor) ? a + k0 : sizeof(TLayout) == sizeof(KMajor) ? a + k0 * aStride : a;
+                column.C = c + n;
+                int wide = columns - n;
+                Tiles(column, tiles.Height(0), tiles.Taller, wide, aStride);
+                int done = tiles.First(tiles.Taller);
+                column.A += sizeof(TLayout) == sizeof(RowMajor) ? done * aStride : sizeof(TLayout) == sizeof(KMajor) ? done : tiles.Taller * aStride;
+                column.C += done * cStride;
+                if (fromC) column.Init += done * cStride;
+                column.Next += tiles.Taller * column.Ahead;
+                Tiles(column, tiles.Height(tiles.Taller), tiles.Count - tiles.Taller, wide, aStride);
             }
-            k0 += KBlock;
+            k0 += kLength;
         }
-        while (k0 < k);
     }
 
-    /// <summary>A tile whose last columns lie outside C goes through a buffer of full width.</summary>
+    /// <summary>Some tiles of one height.</summary>
+    private static void Tiles(TileColumn column, int height, int count, int columns, nint aStride)
+    {
+        if (count == 0) return;
+        column.AStep = sizeof(TLayout) == sizeof(RowMajor) ? height * aStride : sizeof(TLayout) == sizeof(KMajor) ? height : aStride;
+        column.InitStep = height * column.InitStride;
+        column.Tiles = count;
+        if (columns >= Width) Run(height, column);
+        else EdgeTiles(column, height, columns);
+    }
+
+    /// <summary>Tiles whose last columns lie outside C go through a buffer of full width.</summary>
     [SkipLocalsInit]
-    private static void EdgeTile(int rows, int columns, float* a, nint aStride, float* panel, int k, float* init, nint initStride, float* c, nint cStride)
+    private static void EdgeTiles(TileColumn column, int rows, int columns)
     {
         float* buffer = stackalloc float[14 * 32];
-        if (init != null)
+        TileColumn one = column;
+        one.Tiles = 1;
+        one.C = buffer;
+        one.CStride = Width;
+        for (int tile = 0; tile < column.Tiles; tile++)
         {
-            for (int r = 0; r < rows; r++)
+            if (column.Init != null)
             {
-                for (int n = 0; n < columns; n++) buffer[r * Width + n] = init[r * initStride + n];
-                for (int n = columns; n < Width; n++) buffer[r * Width + n] = 0;
+                for (int r = 0; r < rows; r++)
+                {
+                    for (int n = 0; n < columns; n++) buffer[r * Width + n] = column.Init[r * column.InitStride + n];
+                    for (int n = columns; n < Width; n++) buffer[r * Width + n] = 0;
+                }
+                one.Init = buffer;
+                one.InitStride = Width;
+                column.Init += column.InitStep;
             }
-            init = buffer;
+            Run(rows, one);
+            for (int r = 0; r < rows; r++)
+                for (int n = 0; n < columns; n++) column.C[r * column.CStride + n] = buffer[r * Width + n];
+            one.A += column.AStep;
+            column.C += rows * column.CStride;
         }
-        Tile(rows, a, aStride, panel, k, init, Width, buffer, Width);
-        for (int r = 0; r < rows; r++)
-            for (int n = 0; n < columns; n++) c[r * cStride + n] = buffer[r * Width + n];
     }
 
-    private static void Tile(int rows, float* a, nint aStride, float* panel, int k, float* init, nint initStride, float* c, nint cStride)
+    private static void Run(int rows, in TileColumn column)
     {
         switch (rows)
         {
-            case 1: MicroKernel.Run<V, Rows1, TLayout>(a, aStride, panel, k, init, initStride, c, cStride); break;
-            case 2: MicroKernel.Run<V, Rows2, TLayout>(a, aStride, panel, k, init, initStride, c, cStride); break;
-            case 3: MicroKernel.Run<V, Rows3, TLayout>(a, aStride, panel, k, init, initStride, c, cStride); break;
-            case 4: MicroKernel.Run<V, Rows4, TLayout>(a, aStride, panel, k, init, initStride, c, cStride); break;
-            case 5: MicroKernel.Run<V, Rows5, TLayout>(a, aStride, panel, k, init, initStride, c, cStride); break;
-            case 6: MicroKernel.Run<V, Rows6, TLayout>(a, aStride, panel, k, init, initStride, c, cStride); break;
-            case 7: MicroKernel.Run<V, Rows7, TLayout>(a, aStride, panel, k, init, initStride, c, cStride); break;
-            case 8: MicroKernel.Run<V, Rows8, TLayout>(a, aStride, panel, k, init, initStride, c, cStride); break;
-            case 9: MicroKernel.Run<V, Rows9, TLayout>(a, aStride, panel, k, init, initStride, c, cStride); break;
-            case 10: MicroKernel.Run<V, Rows10, TLayout>(a, aStride, panel, k, init, initStride, c, cStride); break;
-            case 11: MicroKernel.Run<V, Rows11, TLayout>(a, aStride, panel, k, init, initStride, c, cStride); break;
-            case 12: MicroKernel.Run<V, Rows12, TLayout>(a, aStride, panel, k, init, initStride, c, cStride); break;
-            case 13: MicroKernel.Run<V, Rows13, TLayout>(a, aStride, panel, k, init, initStride, c, cStride); break;
-            default: MicroKernel.Run<V, Rows14, TLayout>(a, aStride, panel, k, init, initStride, c, cStride); break;
+            case 1: MicroKernel.Run<V, Rows1, TLayout>(column); break;
+            case 2: MicroKernel.Run<V, Rows2, TLayout>(column); break;
+            case 3: MicroKernel.Run<V, Rows3, TLayout>(column); break;
+            case 4: MicroKernel.Run<V, Rows4, TLayout>(column); break;
+            case 5: MicroKernel.Run<V, Rows5, TLayout>(column); break;
+            case 6: MicroKernel.Run<V, Rows6, TLayout>(column); break;
+            case 7: MicroKernel.Run<V, Rows7, TLayout>(column); break;
+            case 8: MicroKernel.Run<V, Rows8, TLayout>(column); break;
+            case 9: MicroKernel.Run<V, Rows9, TLayout>(column); break;
+            case 10: MicroKernel.Run<V, Rows10, TLayout>(column); break;
+            case 11: MicroKernel.Run<V, Rows11, TLayout>(column); break;
+            case 12: MicroKernel.Run<V, Rows12, TLayout>(column); break;
+            case 13: MicroKernel.Run<V, Rows13, TLayout>(column); break;
+            default: MicroKernel.Run<V, Rows14, TLayout>(column); break;
         }
     }
 }

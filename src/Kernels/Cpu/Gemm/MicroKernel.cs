@@ -33,23 +33,58 @@ internal interface IALayout;
 /// <summary>A is transposed: element (row, k) at <c>a[k·stride + row]</c>.</summary>
 [StructLayout(LayoutKind.Sequential, Size = 2)] internal readonly struct KMajor : IALayout;
 
+/// <summary>A is transposed and packed by tiles: element (row, k) of a tile at <c>tile[k·MaxRows + row]</c>.</summary>
+[StructLayout(LayoutKind.Sequential, Size = 3)] internal readonly struct TileMajor : IALayout;
+
+/// <summary>What the micro-kernel works on: a column of tiles of one height, all with the same panel.</summary>
+internal unsafe struct TileColumn
+{
+    /// <summary>First element of A's first tile.</summary>
+    public float* A;
+
+    /// <summary>Stride of A, see the layout, and floats from one tile to the next.</summary>
+    public nint AStride, AStep;
+
+    /// <summary>k rows of two vectors.</summary>
+    public float* Panel;
+
+    /// <summary>Length of the sum.</summary>
+    public nint K;
+
+    /// <summary>What to start from: C itself, a bias row (strides 0), or null for zero.</summary>
+    public float* Init;
+
+    /// <summary>Row stride of <see cref="Init"/>, and floats from one tile to the next.</summary>
+    public nint InitStride, InitStep;
+
+    /// <summary>The first output tile.</summary>
+    public float* C;
+
+    /// <summary>Row stride of C.</summary>
+    public nint CStride;
+
+    /// <summary>Number of tiles.</summary>
+    public int Tiles;
+
+    /// <summary>What will be needed after this panel; each tile brings the next <see cref="Ahead"/> floats of it into the L2 cache.</summary>
+    public float* Next;
+
+    /// <summary>A multiple of 16; 0 where nothing is to be fetched.</summary>
+    public nint Ahead;
+}
+
 /// <summary>
-/// C[rows × 2 vectors] = init + A[rows × k] · panel[k × 2 vectors]. All accumulators stay in registers: up to 14 rows with
+/// C[rows × 2 vectors] = init + A[rows × k] · panel[k × 2 vectors], tile by tile. All accumulators stay in registers: up to 14 rows with
 /// 32 registers of 512 bits, up to 6 with 16 registers. Each output element is one chain of fused multiply-adds over k in
 /// ascending order, whatever the row count, so results do not depend on how rows are grouped.
 /// </summary>
 internal static unsafe class MicroKernel
 {
-    /// <param name="a">First element of A's tile.</param>
-    /// <param name="aStride">Stride of A, see the layout.</param>
-    /// <param name="panel">k rows of two vectors.</param>
-    /// <param name="k">Length of the sum.</param>
-    /// <param name="init">What to start from: C itself, a bias row (stride 0), or null for zero.</param>
-    /// <param name="initStride">Row stride of <paramref name="init"/>.</param>
-    /// <param name="c">Output tile.</param>
-    /// <param name="cStride">Row stride of C.</param>
+    private const int LineFloats = 16;
+
+    /// <summary>Computes the tiles of <paramref name="t"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Run<V, TRows, TLayout>(float* a, nint aStride, float* panel, nint k, float* init, nint initStride, float* c, nint cStride)
+    public static void Run<V, TRows, TLayout>(in TileColumn t)
         where V : unmanaged, IVector<V>
         where TRows : unmanaged, IRowCount
         where TLayout : unmanaged, IALayout
@@ -57,84 +92,114 @@ internal static unsafe class MicroKernel
         V c00, c01, c10, c11, c20, c21, c30, c31, c40, c41, c50, c51, c60, c61, c70, c71, c80, c81, c90, c91, c100, c101, c110, c111, c120, c121, c130, c131;
         c00 = c01 = c10 = c11 = c20 = c21 = c30 = c31 = c40 = c41 = c50 = c51 = c60 = c61 = c70 = c71 = c80 = c81 = c90 = c91 = c100 = c101 = c110 = c111 = c120 = c121 = c130 = c131 = V.Zero;
         int width = sizeof(V) / sizeof(float);
-        if (init != null)
+        float* a = t.A, init = t.Init, c = t.C, next = t.Next;
+        nint aStride = t.AStride, initStride = t.InitStride, cStride = t.CStride, k = t.K, twice = 2 * aStride;
+        for (int tile = t.Tiles; tile > 0; tile--)
         {
-            { c00 = V.Load(init + 0 * initStride); c01 = V.Load(init + 0 * initStride + width); }
-            if (sizeof(TRows) > 1) { c10 = V.Load(init + 1 * initStride); c11 = V.Load(init + 1 * initStride + width); }
-            if (sizeof(TRows) > 2) { c20 = V.Load(init + 2 * initStride); c21 = V.Load(init + 2 * initStride + width); }
-            if (sizeof(TRows) > 3) { c30 = V.Load(init + 3 * initStride); c31 = V.Load(init + 3 * initStride + width); }
-            if (sizeof(TRows) > 4) { c40 = V.Load(init + 4 * initStride); c41 = V.Load(init + 4 * initStride + width); }
-            if (sizeof(TRows) > 5) { c50 = V.Load(init + 5 * initStride); c51 = V.Load(init + 5 * initStride + width); }
-            if (sizeof(TRows) > 6) { c60 = V.Load(init + 6 * initStride); c61 = V.Load(init + 6 * initStride + width); }
-            if (sizeof(TRows) > 7) { c70 = V.Load(init + 7 * initStride); c71 = V.Load(init + 7 * initStride + width); }
-            if (sizeof(TRows) > 8) { c80 = V.Load(init + 8 * initStride); c81 = V.Load(init + 8 * initStride + width); }
-            if (sizeof(TRows) > 9) { c90 = V.Load(init + 9 * initStride); c91 = V.Load(init + 9 * initStride + width); }
-            if (sizeof(TRows) > 10) { c100 = V.Load(init + 10 * initStride); c101 = V.Load(init + 10 * initStride + width); }
-            if (sizeof(TRows) > 11) { c110 = V.Load(init + 11 * initStride); c111 = V.Load(init + 11 * initStride + width); }
-            if (sizeof(TRows) > 12) { c120 = V.Load(init + 12 * initStride); c121 = V.Load(init + 12 * initStride + width); }
-            if (sizeof(TRows) > 13) { c130 = V.Load(init + 13 * initStride); c131 = V.Load(init + 13 * initStride + width); }
-        }
-        if (sizeof(TLayout) == sizeof(RowMajor))
-        {
-            // Rows in groups of three share a pointer, so that 14 rows need five pointers and two strides.
-            float* p0 = a, p1 = a + 3 * aStride, p2 = a + 6 * aStride, p3 = a + 9 * aStride, p4 = a + 12 * aStride;
-            nint twice = 2 * aStride;
-            for (nint i = 0; i < k; i++)
+            for (float* end = next + t.Ahead; next < end; next += LineFloats) Prefetch.ToL2(next);
+            // C of the tile after this one: a kernel that waits for its first loads loses a tenth of its time.
+            float* coming = c + sizeof(TRows) * cStride;
+            { Prefetch.ToL1(coming + 0 * cStride); if (width > 8) Prefetch.ToL1(coming + 0 * cStride + width); }
+            if (sizeof(TRows) > 1) { Prefetch.ToL1(coming + 1 * cStride); if (width > 8) Prefetch.ToL1(coming + 1 * cStride + width); }
+            if (sizeof(TRows) > 2) { Prefetch.ToL1(coming + 2 * cStride); if (width > 8) Prefetch.ToL1(coming + 2 * cStride + width); }
+            if (sizeof(TRows) > 3) { Prefetch.ToL1(coming + 3 * cStride); if (width > 8) Prefetch.ToL1(coming + 3 * cStride + width); }
+            if (sizeof(TRows) > 4) { Prefetch.ToL1(coming + 4 * cStride); if (width > 8) Prefetch.ToL1(coming + 4 * cStride + width); }
+            if (sizeof(TRows) > 5) { Prefetch.ToL1(coming + 5 * cStride); if (width > 8) Prefetch.ToL1(coming + 5 * cStride + width); }
+            if (sizeof(TRows) > 6) { Prefetch.ToL1(coming + 6 * cStride); if (width > 8) Prefetch.ToL1(coming + 6 * cStride + width); }
+            if (sizeof(TRows) > 7) { Prefetch.ToL1(coming + 7 * cStride); if (width > 8) Prefetch.ToL1(coming + 7 * cStride + width); }
+            if (sizeof(TRows) > 8) { Prefetch.ToL1(coming + 8 * cStride); if (width > 8) Prefetch.ToL1(coming + 8 * cStride + width); }
+            if (sizeof(TRows) > 9) { Prefetch.ToL1(coming + 9 * cStride); if (width > 8) Prefetch.ToL1(coming + 9 * cStride + width); }
+            if (sizeof(TRows) > 10) { Prefetch.ToL1(coming + 10 * cStride); if (width > 8) Prefetch.ToL1(coming + 10 * cStride + width); }
+            if (sizeof(TRows) > 11) { Prefetch.ToL1(coming + 11 * cStride); if (width > 8) Prefetch.ToL1(coming + 11 * cStride + width); }
+            if (sizeof(TRows) > 12) { Prefetch.ToL1(coming + 12 * cStride); if (width > 8) Prefetch.ToL1(coming + 12 * cStride + width); }
+            if (sizeof(TRows) > 13) { Prefetch.ToL1(coming + 13 * cStride); if (width > 8) Prefetch.ToL1(coming + 13 * cStride + width); }
+            if (init != null)
             {
-                V b0 = V.Load(panel), b1 = V.Load(panel + width), x;
-                { x = V.Broadcast(p0[i]); c00 = V.MultiplyAdd(x, b0, c00); c01 = V.MultiplyAdd(x, b1, c01); }
-                if (sizeof(TRows) > 1) { x = V.Broadcast(p0[aStride + i]); c10 = V.MultiplyAdd(x, b0, c10); c11 = V.MultiplyAdd(x, b1, c11); }
-                if (sizeof(TRows) > 2) { x = V.Broadcast(p0[twice + i]); c20 = V.MultiplyAdd(x, b0, c20); c21 = V.MultiplyAdd(x, b1, c21); }
-                if (sizeof(TRows) > 3) { x = V.Broadcast(p1[i]); c30 = V.MultiplyAdd(x, b0, c30); c31 = V.MultiplyAdd(x, b1, c31); }
-                if (sizeof(TRows) > 4) { x = V.Broadcast(p1[aStride + i]); c40 = V.MultiplyAdd(x, b0, c40); c41 = V.MultiplyAdd(x, b1, c41); }
-                if (sizeof(TRows) > 5) { x = V.Broadcast(p1[twice + i]); c50 = V.MultiplyAdd(x, b0, c50); c51 = V.MultiplyAdd(x, b1, c51); }
-                if (sizeof(TRows) > 6) { x = V.Broadcast(p2[i]); c60 = V.MultiplyAdd(x, b0, c60); c61 = V.MultiplyAdd(x, b1, c61); }
-                if (sizeof(TRows) > 7) { x = V.Broadcast(p2[aStride + i]); c70 = V.MultiplyAdd(x, b0, c70); c71 = V.MultiplyAdd(x, b1, c71); }
-                if (sizeof(TRows) > 8) { x = V.Broadcast(p2[twice + i]); c80 = V.MultiplyAdd(x, b0, c80); c81 = V.MultiplyAdd(x, b1, c81); }
-                if (sizeof(TRows) > 9) { x = V.Broadcast(p3[i]); c90 = V.MultiplyAdd(x, b0, c90); c91 = V.MultiplyAdd(x, b1, c91); }
-                if (sizeof(TRows) > 10) { x = V.Broadcast(p3[aStride + i]); c100 = V.MultiplyAdd(x, b0, c100); c101 = V.MultiplyAdd(x, b1, c101); }
-                if (sizeof(TRows) > 11) { x = V.Broadcast(p3[twice + i]); c110 = V.MultiplyAdd(x, b0, c110); c111 = V.MultiplyAdd(x, b1, c111); }
-                if (sizeof(TRows) > 12) { x = V.Broadcast(p4[i]); c120 = V.MultiplyAdd(x, b0, c120); c121 = V.MultiplyAdd(x, b1, c121); }
-                if (sizeof(TRows) > 13) { x = V.Broadcast(p4[aStride + i]); c130 = V.MultiplyAdd(x, b0, c130); c131 = V.MultiplyAdd(x, b1, c131); }
-                panel += 2 * width;
+                { c00 = V.Load(init + 0 * initStride); c01 = V.Load(init + 0 * initStride + width); }
+                if (sizeof(TRows) > 1) { c10 = V.Load(init + 1 * initStride); c11 = V.Load(init + 1 * initStride + width); }
+                if (sizeof(TRows) > 2) { c20 = V.Load(init + 2 * initStride); c21 = V.Load(init + 2 * initStride + width); }
+                if (sizeof(TRows) > 3) { c30 = V.Load(init + 3 * initStride); c31 = V.Load(init + 3 * initStride + width); }
+                if (sizeof(TRows) > 4) { c40 = V.Load(init + 4 * initStride); c41 = V.Load(init + 4 * initStride + width); }
+                if (sizeof(TRows) > 5) { c50 = V.Load(init + 5 * initStride); c51 = V.Load(init + 5 * initStride + width); }
+                if (sizeof(TRows) > 6) { c60 = V.Load(init + 6 * initStride); c61 = V.Load(init + 6 * initStride + width); }
+                if (sizeof(TRows) > 7) { c70 = V.Load(init + 7 * initStride); c71 = V.Load(init + 7 * initStride + width); }
+                if (sizeof(TRows) > 8) { c80 = V.Load(init + 8 * initStride); c81 = V.Load(init + 8 * initStride + width); }
+                if (sizeof(TRows) > 9) { c90 = V.Load(init + 9 * initStride); c91 = V.Load(init + 9 * initStride + width); }
+                if (sizeof(TRows) > 10) { c100 = V.Load(init + 10 * initStride); c101 = V.Load(init + 10 * initStride + width); }
+                if (sizeof(TRows) > 11) { c110 = V.Load(init + 11 * initStride); c111 = V.Load(init + 11 * initStride + width); }
+                if (sizeof(TRows) > 12) { c120 = V.Load(init + 12 * initStride); c121 = V.Load(init + 12 * initStride + width); }
+                if (sizeof(TRows) > 13) { c130 = V.Load(init + 13 * initStride); c131 = V.Load(init + 13 * initStride + width); }
+                init += t.InitStep;
             }
-        }
-        else
-        {
-            for (nint i = 0; i < k; i++)
+            else
             {
-                V b0 = V.Load(panel), b1 = V.Load(panel + width), x;
-                { x = V.Broadcast(a[0]); c00 = V.MultiplyAdd(x, b0, c00); c01 = V.MultiplyAdd(x, b1, c01); }
-                if (sizeof(TRows) > 1) { x = V.Broadcast(a[1]); c10 = V.MultiplyAdd(x, b0, c10); c11 = V.MultiplyAdd(x, b1, c11); }
-                if (sizeof(TRows) > 2) { x = V.Broadcast(a[2]); c20 = V.MultiplyAdd(x, b0, c20); c21 = V.MultiplyAdd(x, b1, c21); }
-                if (sizeof(TRows) > 3) { x = V.Broadcast(a[3]); c30 = V.MultiplyAdd(x, b0, c30); c31 = V.MultiplyAdd(x, b1, c31); }
-                if (sizeof(TRows) > 4) { x = V.Broadcast(a[4]); c40 = V.MultiplyAdd(x, b0, c40); c41 = V.MultiplyAdd(x, b1, c41); }
-                if (sizeof(TRows) > 5) { x = V.Broadcast(a[5]); c50 = V.MultiplyAdd(x, b0, c50); c51 = V.MultiplyAdd(x, b1, c51); }
-                if (sizeof(TRows) > 6) { x = V.Broadcast(a[6]); c60 = V.MultiplyAdd(x, b0, c60); c61 = V.MultiplyAdd(x, b1, c61); }
-                if (sizeof(TRows) > 7) { x = V.Broadcast(a[7]); c70 = V.MultiplyAdd(x, b0, c70); c71 = V.MultiplyAdd(x, b1, c71); }
-                if (sizeof(TRows) > 8) { x = V.Broadcast(a[8]); c80 = V.MultiplyAdd(x, b0, c80); c81 = V.MultiplyAdd(x, b1, c81); }
-                if (sizeof(TRows) > 9) { x = V.Broadcast(a[9]); c90 = V.MultiplyAdd(x, b0, c90); c91 = V.MultiplyAdd(x, b1, c91); }
-                if (sizeof(TRows) > 10) { x = V.Broadcast(a[10]); c100 = V.MultiplyAdd(x, b0, c100); c101 = V.MultiplyAdd(x, b1, c101); }
-                if (sizeof(TRows) > 11) { x = V.Broadcast(a[11]); c110 = V.MultiplyAdd(x, b0, c110); c111 = V.MultiplyAdd(x, b1, c111); }
-                if (sizeof(TRows) > 12) { x = V.Broadcast(a[12]); c120 = V.MultiplyAdd(x, b0, c120); c121 = V.MultiplyAdd(x, b1, c121); }
-                if (sizeof(TRows) > 13) { x = V.Broadcast(a[13]); c130 = V.MultiplyAdd(x, b0, c130); c131 = V.MultiplyAdd(x, b1, c131); }
-                panel += 2 * width;
-                a += aStride;
+                c00 = c01 = c10 = c11 = c20 = c21 = c30 = c31 = c40 = c41 = c50 = c51 = c60 = c61 = c70 = c71 = c80 = c81 = c90 = c91 = c100 = c101 = c110 = c111 = c120 = c121 = c130 = c131 = V.Zero;
             }
+            float* panel = t.Panel;
+            if (sizeof(TLayout) == sizeof(RowMajor))
+            {
+                // Rows in groups of three share a pointer, so that 14 rows need five pointers and two strides.
+                float* p0 = a, p1 = a + 3 * aStride, p2 = a + 6 * aStride, p3 = a + 9 * aStride, p4 = a + 12 * aStride;
+                for (nint i = 0; i < k; i++)
+                {
+                    V b0 = V.Load(panel), b1 = V.Load(panel + width), x;
+                    { x = V.Broadcast(p0[i]); c00 = V.MultiplyAdd(x, b0, c00); c01 = V.MultiplyAdd(x, b1, c01); }
+                    if (sizeof(TRows) > 1) { x = V.Broadcast(p0[aStride + i]); c10 = V.MultiplyAdd(x, b0, c10); c11 = V.MultiplyAdd(x, b1, c11); }
+                    if (sizeof(TRows) > 2) { x = V.Broadcast(p0[twice + i]); c20 = V.MultiplyAdd(x, b0, c20); c21 = V.MultiplyAdd(x, b1, c21); }
+                    if (sizeof(TRows) > 3) { x = V.Broadcast(p1[i]); c30 = V.MultiplyAdd(x, b0, c30); c31 = V.MultiplyAdd(x, b1, c31); }
+                    if (sizeof(TRows) > 4) { x = V.Broadcast(p1[aStride + i]); c40 = V.MultiplyAdd(x, b0, c40); c41 = V.MultiplyAdd(x, b1, c41); }
+                    if (sizeof(TRows) > 5) { x = V.Broadcast(p1[twice + i]); c50 = V.MultiplyAdd(x, b0, c50); c51 = V.MultiplyAdd(x, b1, c51); }
+                    if (sizeof(TRows) > 6) { x = V.Broadcast(p2[i]); c60 = V.MultiplyAdd(x, b0, c60); c61 = V.MultiplyAdd(x, b1, c61); }
+                    if (sizeof(TRows) > 7) { x = V.Broadcast(p2[aStride + i]); c70 = V.MultiplyAdd(x, b0, c70); c71 = V.MultiplyAdd(x, b1, c71); }
+                    if (sizeof(TRows) > 8) { x = V.Broadcast(p2[twice + i]); c80 = V.MultiplyAdd(x, b0, c80); c81 = V.MultiplyAdd(x, b1, c81); }
+                    if (sizeof(TRows) > 9) { x = V.Broadcast(p3[i]); c90 = V.MultiplyAdd(x, b0, c90); c91 = V.MultiplyAdd(x, b1, c91); }
+                    if (sizeof(TRows) > 10) { x = V.Broadcast(p3[aStride + i]); c100 = V.MultiplyAdd(x, b0, c100); c101 = V.MultiplyAdd(x, b1, c101); }
+                    if (sizeof(TRows) > 11) { x = V.Broadcast(p3[twice + i]); c110 = V.MultiplyAdd(x, b0, c110); c111 = V.MultiplyAdd(x, b1, c111); }
+                    if (sizeof(TRows) > 12) { x = V.Broadcast(p4[i]); c120 = V.MultiplyAdd(x, b0, c120); c121 = V.MultiplyAdd(x, b1, c121); }
+                    if (sizeof(TRows) > 13) { x = V.Broadcast(p4[aStride + i]); c130 = V.MultiplyAdd(x, b0, c130); c131 = V.MultiplyAdd(x, b1, c131); }
+                    panel += 2 * width;
+                }
+            }
+            else
+            {
+                float* p = a;
+                for (nint i = 0; i < k; i++)
+                {
+                    V b0 = V.Load(panel), b1 = V.Load(panel + width), x;
+                    { x = V.Broadcast(p[0]); c00 = V.MultiplyAdd(x, b0, c00); c01 = V.MultiplyAdd(x, b1, c01); }
+                    if (sizeof(TRows) > 1) { x = V.Broadcast(p[1]); c10 = V.MultiplyAdd(x, b0, c10); c11 = V.MultiplyAdd(x, b1, c11); }
+                    if (sizeof(TRows) > 2) { x = V.Broadcast(p[2]); c20 = V.MultiplyAdd(x, b0, c20); c21 = V.MultiplyAdd(x, b1, c21); }
+                    if (sizeof(TRows) > 3) { x = V.Broadcast(p[3]); c30 = V.MultiplyAdd(x, b0, c30); c31 = V.MultiplyAdd(x, b1, c31); }
+                    if (sizeof(TRows) > 4) { x = V.Broadcast(p[4]); c40 = V.MultiplyAdd(x, b0, c40); c41 = V.MultiplyAdd(x, b1, c41); }
+                    if (sizeof(TRows) > 5) { x = V.Broadcast(p[5]); c50 = V.MultiplyAdd(x, b0, c50); c51 = V.MultiplyAdd(x, b1, c51); }
+                    if (sizeof(TRows) > 6) { x = V.Broadcast(p[6]); c60 = V.MultiplyAdd(x, b0, c60); c61 = V.MultiplyAdd(x, b1, c61); }
+                    if (sizeof(TRows) > 7) { x = V.Broadcast(p[7]); c70 = V.MultiplyAdd(x, b0, c70); c71 = V.MultiplyAdd(x, b1, c71); }
+                    if (sizeof(TRows) > 8) { x = V.Broadcast(p[8]); c80 = V.MultiplyAdd(x, b0, c80); c81 = V.MultiplyAdd(x, b1, c81); }
+                    if (sizeof(TRows) > 9) { x = V.Broadcast(p[9]); c90 = V.MultiplyAdd(x, b0, c90); c91 = V.MultiplyAdd(x, b1, c91); }
+                    if (sizeof(TRows) > 10) { x = V.Broadcast(p[10]); c100 = V.MultiplyAdd(x, b0, c100); c101 = V.MultiplyAdd(x, b1, c101); }
+                    if (sizeof(TRows) > 11) { x = V.Broadcast(p[11]); c110 = V.MultiplyAdd(x, b0, c110); c111 = V.MultiplyAdd(x, b1, c111); }
+                    if (sizeof(TRows) > 12) { x = V.Broadcast(p[12]); c120 = V.MultiplyAdd(x, b0, c120); c121 = V.MultiplyAdd(x, b1, c121); }
+                    if (sizeof(TRows) > 13) { x = V.Broadcast(p[13]); c130 = V.MultiplyAdd(x, b0, c130); c131 = V.MultiplyAdd(x, b1, c131); }
+                    panel += 2 * width;
+                    p += aStride;
+                }
+            }
+            { V.Store(c00, c + 0 * cStride); V.Store(c01, c + 0 * cStride + width); }
+            if (sizeof(TRows) > 1) { V.Store(c10, c + 1 * cStride); V.Store(c11, c + 1 * cStride + width); }
+            if (sizeof(TRows) > 2) { V.Store(c20, c + 2 * cStride); V.Store(c21, c + 2 * cStride + width); }
+            if (sizeof(TRows) > 3) { V.Store(c30, c + 3 * cStride); V.Store(c31, c + 3 * cStride + width); }
+            if (sizeof(TRows) > 4) { V.Store(c40, c + 4 * cStride); V.Store(c41, c + 4 * cStride + width); }
+            if (sizeof(TRows) > 5) { V.Store(c50, c + 5 * cStride); V.Store(c51, c + 5 * cStride + width); }
+            if (sizeof(TRows) > 6) { V.Store(c60, c + 6 * cStride); V.Store(c61, c + 6 * cStride + width); }
+            if (sizeof(TRows) > 7) { V.Store(c70, c + 7 * cStride); V.Store(c71, c + 7 * cStride + width); }
+            if (sizeof(TRows) > 8) { V.Store(c80, c + 8 * cStride); V.Store(c81, c + 8 * cStride + width); }
+            if (sizeof(TRows) > 9) { V.Store(c90, c + 9 * cStride); V.Store(c91, c + 9 * cStride + width); }
+            if (sizeof(TRows) > 10) { V.Store(c100, c + 10 * cStride); V.Store(c101, c + 10 * cStride + width); }
+            if (sizeof(TRows) > 11) { V.Store(c110, c + 11 * cStride); V.Store(c111, c + 11 * cStride + width); }
+            if (sizeof(TRows) > 12) { V.Store(c120, c + 12 * cStride); V.Store(c121, c + 12 * cStride + width); }
+            if (sizeof(TRows) > 13) { V.Store(c130, c + 13 * cStride); V.Store(c131, c + 13 * cStride + width); }
+            a += t.AStep;
+            c = coming;
         }
-        { V.Store(c00, c + 0 * cStride); V.Store(c01, c + 0 * cStride + width); }
-        if (sizeof(TRows) > 1) { V.Store(c10, c + 1 * cStride); V.Store(c11, c + 1 * cStride + width); }
-        if (sizeof(TRows) > 2) { V.Store(c20, c + 2 * cStride); V.Store(c21, c + 2 * cStride + width); }
-        if (sizeof(TRows) > 3) { V.Store(c30, c + 3 * cStride); V.Store(c31, c + 3 * cStride + width); }
-        if (sizeof(TRows) > 4) { V.Store(c40, c + 4 * cStride); V.Store(c41, c + 4 * cStride + width); }
-        if (sizeof(TRows) > 5) { V.Store(c50, c + 5 * cStride); V.Store(c51, c + 5 * cStride + width); }
-        if (sizeof(TRows) > 6) { V.Store(c60, c + 6 * cStride); V.Store(c61, c + 6 * cStride + width); }
-        if (sizeof(TRows) > 7) { V.Store(c70, c + 7 * cStride); V.Store(c71, c + 7 * cStride + width); }
-        if (sizeof(TRows) > 8) { V.Store(c80, c + 8 * cStride); V.Store(c81, c + 8 * cStride + width); }
-        if (sizeof(TRows) > 9) { V.Store(c90, c + 9 * cStride); V.Store(c91, c + 9 * cStride + width); }
-        if (sizeof(TRows) > 10) { V.Store(c100, c + 10 * cStride); V.Store(c101, c + 10 * cStride + width); }
-        if (sizeof(TRows) > 11) { V.Store(c110, c + 11 * cStride); V.Store(c111, c + 11 * cStride + width); }
-        if (sizeof(TRows) > 12) { V.Store(c120, c + 12 * cStride); V.Store(c121, c + 12 * cStride + width); }
-        if (sizeof(TRows) > 13) { V.Store(c130, c + 13 * cStride); V.Store(c131, c + 13 * cStride + width); }
     }
 }

@@ -6,6 +6,8 @@ namespace Bellman.Kernels.Cpu.Gemm;
 /// </summary>
 internal static unsafe class Panels
 {
+    private const int LinesAtOnce = 16;
+
     /// <summary>Columns of a panel at the vector width in use: 32, 16 or 8.</summary>
     public static int Width => VectorWidth.Bits / 16;
 
@@ -18,13 +20,30 @@ internal static unsafe class Panels
     /// <summary>Packs one panel of B[k, columns] stored row-major: element (i, n) at <c>b[i·stride + n]</c>.</summary>
     public static void PackRows(float* b, nint stride, int k, int columns, float* panel)
     {
-        int width = Width;
-        int full = Math.Min(width, columns);
-        for (int i = 0; i < k; i++)
+        switch (Width)
         {
-            new ReadOnlySpan<float>(b + i * stride, full).CopyTo(new Span<float>(panel, full));
-            if (full < width) new Span<float>(panel + full, width - full).Clear();
-            panel += width;
+            case 32: PackRows<Vector512Lanes>(b, stride, k, columns, panel); break;
+            case 16: PackRows<Vector256Lanes>(b, stride, k, columns, panel); break;
+            default: PackRows<Vector128Lanes>(b, stride, k, columns, panel); break;
+        }
+    }
+
+    private static void PackRows<V>(float* b, nint stride, int k, int columns, float* panel) where V : unmanaged, IVector<V>
+    {
+        int width = 2 * V.Count;
+        if (columns >= width)
+        {
+            for (int i = 0; i < k; i++, b += stride, panel += width)
+            {
+                V.Store(V.Load(b), panel);
+                V.Store(V.Load(b + V.Count), panel + V.Count);
+            }
+            return;
+        }
+        for (int i = 0; i < k; i++, b += stride, panel += width)
+        {
+            new ReadOnlySpan<float>(b, columns).CopyTo(new Span<float>(panel, columns));
+            new Span<float>(panel + columns, width - columns).Clear();
         }
     }
 
@@ -54,5 +73,34 @@ internal static unsafe class Panels
         }
         for (; n < width; n++)
             for (int i = 0; i < k; i++) panel[i * width + n] = 0;
+    }
+
+    /// <summary>
+    /// Packs rows of A stored transposed, element (row, i) at <c>a[i·stride + row]</c>, into tiles for <see cref="TileMajor"/>. A tile's
+    /// copy may write up to a vector more than the tile.
+    /// </summary>
+    public static void PackTiles<V>(float* a, nint stride, int k, int rows, int maxRows, float* packed, nint tileStride) where V : unmanaged, IVector<V>
+    {
+        var tiles = new RowTiles(rows, maxRows);
+        int vectors = (maxRows + V.Count - 1) / V.Count * V.Count;
+        // A few lines of A at a time: neighbouring tiles read the same ones.
+        for (int i0 = 0; i0 < k; i0 += LinesAtOnce)
+        {
+            int end = Math.Min(k, i0 + LinesAtOnce);
+            for (int tile = 0; tile < tiles.Count; tile++)
+            {
+                int first = tiles.First(tile), height = tiles.Height(tile);
+                float* source = a + i0 * stride + first, target = packed + tile * tileStride + i0 * maxRows;
+                // Whole vectors where they end inside the row; what they copy too much is overwritten by the next i.
+                if (first + vectors <= rows)
+                {
+                    for (int i = i0; i < end; i++, source += stride, target += maxRows)
+                        for (int r = 0; r < vectors; r += V.Count) V.Store(V.Load(source + r), target + r);
+                    continue;
+                }
+                for (int i = i0; i < end; i++, source += stride, target += maxRows)
+                    for (int r = 0; r < height; r++) target[r] = source[r];
+            }
+        }
     }
 }

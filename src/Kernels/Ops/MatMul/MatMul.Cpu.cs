@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Bellman.Kernels.Cpu;
 using Bellman.Kernels.Cpu.Gemm;
 
@@ -6,8 +7,11 @@ namespace Bellman.Kernels.Ops.MatMul;
 /// <summary>The products on the worker team: output blocks are handed out, nothing is summed across threads.</summary>
 internal static unsafe class MatMulCpu
 {
-    // Rows of A that one task keeps in its L2 cache: 96 rows × 256 of k are 96 KiB.
-    private const int RowBlock = 96;
+    // Rows of A that one task keeps in its L2 cache: 192 rows × 256 of k are 192 KiB.
+    private const int RowBlock = 192;
+
+    // Rows of the transposed A that a task copies into tiles at a time.
+    private const int TransposedRowBlock = 96;
 
     // Below this much work a second thread costs more than it brings.
     private const long MinFlopsPerTask = 200_000;
@@ -19,7 +23,7 @@ internal static unsafe class MatMulCpu
         var work = new MultiplyWork
         {
             A = a.Pointer<float>(), Panels = panels.Pointer<float>(), Bias = bias.Pointer<float>(), C = c.Pointer<float>(),
-            K = k, AStride = a.Columns, Add = add, Transposed = false, Grid = grid,
+            K = k, AStride = a.Columns, Add = add, Grid = grid,
         };
         WorkerTeam.Run(ref work, grid.Tasks);
     }
@@ -27,12 +31,8 @@ internal static unsafe class MatMulCpu
     /// <summary>C += Aᵀ·B with A [M, N] row-major and B [M, K] in panels of length M.</summary>
     public static void MultiplyTransposed(Tensor a, Tensor panels, int columns, Tensor c)
     {
-        var grid = new Grid(a.Columns, columns, a.Rows);
-        var work = new MultiplyWork
-        {
-            A = a.Pointer<float>(), Panels = panels.Pointer<float>(), C = c.Pointer<float>(),
-            K = a.Rows, AStride = a.Columns, Add = true, Transposed = true, Grid = grid,
-        };
+        var grid = Grid.OfRows(a.Columns, columns, a.Rows);
+        var work = new TransposedWork { A = a.Pointer<float>(), Panels = panels.Pointer<float>(), C = c.Pointer<float>(), K = a.Rows, Grid = grid };
         WorkerTeam.Run(ref work, grid.Tasks);
     }
 
@@ -65,39 +65,66 @@ internal static unsafe class MatMulCpu
         WorkerTeam.Run(ref work, (a.Columns + ColumnSumWork.Chunk - 1) / ColumnSumWork.Chunk);
     }
 
-    /// <summary>How the output is cut into tasks: blocks of rows, and groups of panels when there are too few of those.</summary>
+    /// <summary>
+    /// How the output is cut into tasks: blocks of whole tiles of rows, and groups of panels. Cuts do not change results, so they look
+    /// at the number of threads: equal shares, and enough of them that a thread which starts late delays little.
+    /// </summary>
     private readonly struct Grid
     {
+        private const int TasksPerThread = 8;
+
+        private readonly RowTiles _tiles;
         public readonly int Rows, Columns, RowTasks, ColumnTasks;
 
         public Grid(int rows, int columns, int k)
         {
-            Rows = rows;
-            Columns = columns;
-            long wanted = Math.Clamp(2L * rows * columns * k / MinFlopsPerTask, 1, 4L * WorkerTeam.Threads);
+            (Rows, Columns) = (rows, columns);
+            _tiles = new RowTiles(rows, MaxRows);
+            long wanted = Wanted(rows, columns, k);
+            int panels = Panels.Count(columns);
             RowTasks = (rows + RowBlock - 1) / RowBlock;
-            ColumnTasks = (int)Math.Clamp((wanted + RowTasks - 1) / RowTasks, 1, Panels.Count(columns));
+            ColumnTasks = (int)Math.Clamp((wanted + RowTasks - 1) / RowTasks, 1, panels);
             if (wanted == 1) RowTasks = ColumnTasks = 1;
+            else while (RowTasks * ColumnTasks % WorkerTeam.Threads != 0 && ColumnTasks < panels) ColumnTasks++;
+        }
+
+        private Grid(int rows, int columns, int rowTasks, RowTiles tiles)
+        {
+            (Rows, Columns, RowTasks, ColumnTasks) = (rows, columns, rowTasks, 1);
+            _tiles = tiles;
+        }
+
+        /// <summary>Cuts by rows alone.</summary>
+        public static Grid OfRows(int rows, int columns, int k)
+        {
+            var tiles = new RowTiles(rows, MaxRows);
+            return new Grid(rows, columns, (int)Math.Clamp(Wanted(rows, columns, k) / 2, 1, tiles.Count), tiles);
         }
 
         public int Tasks => RowTasks * ColumnTasks;
 
+        private static int MaxRows => VectorWidth.Bits == 512 ? 14 : 6;
+
         public void Block(int task, out int row, out int rows, out int column, out int columns)
         {
             int rowTask = task / ColumnTasks, columnTask = task % ColumnTasks, panels = Panels.Count(Columns);
-            row = (int)((long)Rows * rowTask / RowTasks);
-            rows = (int)((long)Rows * (rowTask + 1) / RowTasks) - row;
+            row = _tiles.First((int)((long)_tiles.Count * rowTask / RowTasks));
+            rows = _tiles.First((int)((long)_tiles.Count * (rowTask + 1) / RowTasks)) - row;
             column = (int)((long)panels * columnTask / ColumnTasks) * Panels.Width;
             columns = Math.Min(Columns, (int)((long)panels * (columnTask + 1) / ColumnTasks) * Panels.Width) - column;
         }
+
+        private static long Wanted(int rows, int columns, int k) => Math.Clamp(2L * rows * columns * k / MinFlopsPerTask, 1, TasksPerThread * WorkerTeam.Threads);
     }
 
     private struct MultiplyWork : IParallelWork
     {
         public float* A, Panels, Bias, C;
         public int K, AStride;
-        public bool Add, Transposed;
+        public bool Add;
         public Grid Grid;
+
+        public readonly double Flops => 2.0 * Grid.Rows * Grid.Columns * K;
 
         public readonly void Execute(int task)
         {
@@ -112,14 +139,49 @@ internal static unsafe class MatMulCpu
         private readonly void Execute<V>(int task) where V : unmanaged, IVector<V>
         {
             Grid.Block(task, out int row, out int rows, out int column, out int columns);
-            float* panels = Panels + (nint)column * K;
-            nint panelStride = (nint)K * GemmBlock<V, RowMajor>.Width;
-            float* c = C + (nint)row * Grid.Columns + column;
-            float* bias = Bias == null ? null : Bias + column;
-            if (Transposed)
-                GemmBlock<V, KMajor>.Run(A + row, AStride, rows, panels, panelStride, K, columns, c, Grid.Columns, bias, Add);
-            else
-                GemmBlock<V, RowMajor>.Run(A + (nint)row * AStride, AStride, rows, panels, panelStride, K, columns, c, Grid.Columns, bias, Add);
+            GemmBlock<V, RowMajor>.Run(A + (nint)row * AStride, AStride, rows, Panels + (nint)column * K, (nint)K * GemmBlock<V, RowMajor>.Width, K, columns,
+                C + (nint)row * Grid.Columns + column, Grid.Columns, Bias == null ? null : Bias + column, Add);
+        }
+    }
+
+    /// <summary>C += Aᵀ·B. A's rows lie a page apart, so a task copies its columns into tiles first, one slice of k at a time.</summary>
+    private struct TransposedWork : IParallelWork
+    {
+        public float* A, Panels, C;
+        public int K;
+        public Grid Grid;
+
+        public readonly double Flops => 2.0 * Grid.Rows * Grid.Columns * K;
+
+        public readonly void Execute(int task)
+        {
+            switch (VectorWidth.Bits)
+            {
+                case 512: Execute<Vector512Lanes>(task); break;
+                case 256: Execute<Vector256Lanes>(task); break;
+                default: Execute<Vector128Lanes>(task); break;
+            }
+        }
+
+        [SkipLocalsInit]
+        private readonly void Execute<V>(int task) where V : unmanaged, IVector<V>
+        {
+            int width = GemmBlock<V, TileMajor>.Width, maxRows = GemmBlock<V, TileMajor>.MaxRows, longest = GemmBlock<V, TileMajor>.KBlock;
+            // A line between tiles keeps them apart in the cache's sets; the copy of the last one may run over its end by a vector.
+            nint tileStride = longest * maxRows + 16;
+            float* packed = stackalloc float[(TransposedRowBlock + maxRows - 1) / maxRows * (int)tileStride + 16];
+            Grid.Block(task, out int first, out int count, out _, out _);
+            int blocks = (count + TransposedRowBlock - 1) / TransposedRowBlock;
+            for (int block = 0; block < blocks; block++)
+            {
+                int row = first + (int)((long)count * block / blocks), rows = first + (int)((long)count * (block + 1) / blocks) - row;
+                for (int k0 = 0; k0 < K; k0 += longest)
+                {
+                    int length = Math.Min(longest, K - k0);
+                    Cpu.Gemm.Panels.PackTiles<V>(A + (nint)k0 * Grid.Rows + row, Grid.Rows, length, rows, maxRows, packed, tileStride);
+                    GemmBlock<V, TileMajor>.Run(packed, tileStride, rows, Panels + (nint)k0 * width, (nint)K * width, length, Grid.Columns, C + (nint)row * Grid.Columns, Grid.Columns, null, true);
+                }
+            }
         }
     }
 
