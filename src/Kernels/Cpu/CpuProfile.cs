@@ -40,13 +40,16 @@ public static class CpuProfile
             ];
     }
 
-    /// <summary>Runs are made one at a time, so the numbers need no lock.</summary>
     internal static void Add<TWork>(long startTicks, double flops) where TWork : struct, IParallelWork
     {
+        long ticks = Stopwatch.GetTimestamp() - startTicks;
         Entry entry = Entry.Of<TWork>.Instance;
-        entry.Runs++;
-        entry.Ticks += Stopwatch.GetTimestamp() - startTicks;
-        entry.Flops += flops;
+        lock (Entries)
+        {
+            entry.Runs++;
+            entry.Ticks += ticks;
+            entry.Flops += flops;
+        }
     }
 
     private sealed class Entry

@@ -25,6 +25,20 @@ public sealed class BenchTests
         Assert.Equal(flops, json.GetProperty("gflops").GetDouble() * 1e9 * json.GetProperty("median_seconds").GetDouble(), 1e-3 * flops);
     }
 
+    [Fact]
+    public void TheProfileSaysWhereAStepsTimeGoes()
+    {
+        JsonElement json = Json("bench", "step", "--size", "tiny", "--objective", "oreo", "--steps", "2", "--profile", "--json");
+        JsonElement[] parts = [.. json.GetProperty("profile").EnumerateArray()];
+        string[] names = [.. parts.Select(x => x.GetProperty("part").GetString()!)];
+        foreach (string part in (string[])["MatMul Multiply", "MatMul Transposed", "Attention Forward", "Attention Backward", "RmsNorm Forward", "AdamW Step"]) Assert.Contains(part, names);
+        Assert.All(parts, x => Positive(x, "share"));
+        Positive(parts[Array.IndexOf(names, "MatMul Transposed")], "gflops");
+        Assert.False(Json("bench", "step", "--size", "tiny", "--steps", "2", "--json").TryGetProperty("profile", out _));
+        Assert.Contains("one thread alone", CliRun.Of("bench", "step", "--size", "tiny", "--steps", "2", "--profile").Succeeds().Output, StringComparison.Ordinal);
+        CliRun.Of("bench", "gemm", "--shapes", "2x2x2", "--profile").Fails(2, "--profile belongs to step");
+    }
+
     [Theory]
     [InlineData("f32", 4)]
     [InlineData("bf16", 2)]

@@ -9,7 +9,7 @@ public sealed class MatMulTests
     // Odd sizes: below, at and above a tile's rows, a panel's columns and a block of k.
     public static TheoryData<int, int, int> Sizes => new()
     {
-        { 1, 1, 1 }, { 1, 7, 3 }, { 3, 32, 16 }, { 6, 33, 31 }, { 13, 16, 257 }, { 14, 100, 512 }, { 29, 65, 300 }, { 100, 48, 64 }, { 200, 130, 70 },
+        { 1, 1, 1 }, { 1, 7, 3 }, { 3, 32, 16 }, { 6, 33, 31 }, { 13, 16, 257 }, { 14, 100, 512 }, { 29, 65, 300 }, { 100, 48, 64 }, { 200, 130, 70 }, { 530, 230, 40 },
     };
 
     [Fact]

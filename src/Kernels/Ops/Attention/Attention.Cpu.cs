@@ -8,11 +8,14 @@ namespace Bellman.Kernels.Ops.Attention;
 /// Blocked attention on the worker team. Keys and values are packed once per call into the panels of
 /// <see cref="GemmBlock{V,TLayout}"/>, then each task does a block of 64 queries of one head (forward) or one key-value head of
 /// one sequence (backward). Key blocks are counted from the start of the sequence and visited in ascending order, so a
-/// query's result depends on nothing but its own past.
+/// query's result depends on nothing but its own past. On the diagonal only the panels are computed that some query of the block sees.
 /// </summary>
 internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
 {
     private const int Block = 64;
+
+    // Keys of one pass of the forward's softmax: the scores of a block of queries stay in the L2 cache.
+    private const int KeyBlock = 256;
 
     private static int Width => GemmBlock<V, RowMajor>.Width;
 
@@ -134,19 +137,19 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
             float* q = Layout.Token(s, q0) + head * d;
             float* keys = Layout.Columns(Layout.KeyColumns, kv, s);
             float* values = Layout.Rows(Layout.ValueRows, kv, s);
-            float* scores = stackalloc float[Block * Block];
+            float* scores = stackalloc float[Block * KeyBlock];
             float* max = stackalloc float[Block];
             float* sum = stackalloc float[Block];
             float* y = Y + (nint)(Layout.Starts[s] + q0) * shape.OutputColumns + head * d;
-            for (int k0 = 0; k0 <= q0; k0 += Block)
+            for (int k0 = 0; k0 < q0 + queries; k0 += KeyBlock)
             {
-                int count = Math.Min(Block, length - k0), padded = (count + Width - 1) / Width * Width;
-                GemmBlock<V, RowMajor>.Run(q, shape.Columns, queries, keys + (nint)k0 * d, (nint)Width * d, d, padded, scores, Block, null, false);
+                int count = Math.Min(KeyBlock, q0 + queries - k0), diagonal = q0 - k0;
+                float* block = keys + (nint)k0 * d;
+                Scores(q, shape.Columns, queries, block, d, count, diagonal, scores, KeyBlock);
                 for (int r = 0; r < queries; r++)
                 {
-                    int visible = Math.Min(count, q0 + r + 1 - k0);
-                    float* row = scores + r * Block;
-                    for (int j = visible; j < padded; j++) row[j] = float.NegativeInfinity;
+                    float* row = scores + r * KeyBlock;
+                    int padded = Mask(row, Math.Min(count, diagonal + r + 1));
                     float before = k0 == 0 ? float.NegativeInfinity : max[r];
                     float now = MathF.Max(before, RowMax(row, padded));
                     float blockSum = ExpRow(row, padded, shape.Scale, now);
@@ -162,7 +165,7 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
                     }
                     max[r] = now;
                 }
-                GemmBlock<V, RowMajor>.Run(scores, Block, queries, values + (nint)k0 * Width, (nint)length * Width, count, d, y, shape.OutputColumns, null, k0 > 0);
+                TimesRows(scores, KeyBlock, queries, values + (nint)k0 * Width, (nint)length * Width, count, diagonal, d, y, shape.OutputColumns, k0 > 0);
             }
             for (int r = 0; r < queries; r++)
             {
@@ -200,9 +203,7 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
             for (int t = 0; t < length; t++)
             {
                 // Σ_j P_tj dP_tj = dy_t · y_t, so the softmax gradient needs no second pass over the scores.
-                float sum = 0;
-                for (int c = 0; c < d; c++) sum += dy[(nint)t * shape.OutputColumns + c] * y[(nint)t * shape.OutputColumns + c];
-                Layout.Delta[(start + t) * shape.Heads + head] = sum;
+                Layout.Delta[(start + t) * shape.Heads + head] = Dot(dy + (nint)t * shape.OutputColumns, y + (nint)t * shape.OutputColumns, d);
             }
         }
     }
@@ -227,26 +228,81 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
                 for (int q0 = 0; q0 < length; q0 += Block)
                     for (int k0 = 0; k0 <= q0; k0 += Block)
                     {
-                        int queries = Math.Min(Block, length - q0), count = Math.Min(Block, length - k0), padded = (count + Width - 1) / Width * Width;
+                        int queries = Math.Min(Block, length - q0), count = Math.Min(Block, length - k0), diagonal = q0 - k0;
                         float* dy = Dy + (start + q0) * shape.OutputColumns + head * d;
-                        GemmBlock<V, RowMajor>.Run(Layout.Token(s, q0) + head * d, shape.Columns, queries, Layout.Columns(Layout.KeyColumns, kv, s) + (nint)k0 * d, (nint)Width * d, d, padded, p, Block, null, false);
-                        GemmBlock<V, RowMajor>.Run(dy, shape.OutputColumns, queries, Layout.Columns(Layout.ValueColumns, kv, s) + (nint)k0 * d, (nint)Width * d, d, padded, ds, Block, null, false);
+                        Scores(Layout.Token(s, q0) + head * d, shape.Columns, queries, Layout.Columns(Layout.KeyColumns, kv, s) + (nint)k0 * d, d, count, diagonal, p, Block);
+                        Scores(dy, shape.OutputColumns, queries, Layout.Columns(Layout.ValueColumns, kv, s) + (nint)k0 * d, d, count, diagonal, ds, Block);
                         for (int r = 0; r < queries; r++)
                         {
                             nint token = (start + q0 + r) * shape.Heads + head;
-                            int visible = Math.Min(count, q0 + r + 1 - k0);
                             float* row = p + r * Block;
-                            for (int j = visible; j < padded; j++) row[j] = float.NegativeInfinity;
+                            int padded = Mask(row, Math.Min(count, diagonal + r + 1));
                             ProbabilityRow(row, padded, shape.Scale, LogSumExp[token]);
                             SoftmaxGradientRow(row, ds + r * Block, padded, Layout.Delta[token], shape.Scale);
                         }
                         // A diagonal block is the first that reaches its keys, so it starts their gradients for the first head.
-                        bool add = !(first && q0 == k0);
-                        GemmBlock<V, KMajor>.Run(p, Block, count, Layout.Rows(Layout.GradientRows, head, s) + (nint)q0 * Width, (nint)length * Width, queries, d, dv + (nint)k0 * shape.Columns, shape.Columns, null, add);
-                        GemmBlock<V, KMajor>.Run(ds, Block, count, Layout.Rows(Layout.QueryRows, head, s) + (nint)q0 * Width, (nint)length * Width, queries, d, dk + (nint)k0 * shape.Columns, shape.Columns, null, add);
-                        GemmBlock<V, RowMajor>.Run(ds, Block, queries, Layout.Rows(Layout.KeyRows, kv, s) + (nint)k0 * Width, (nint)length * Width, count, d, Dqkv + (start + q0) * shape.Columns + head * d, shape.Columns, null, k0 > 0);
+                        bool add = !(first && diagonal == 0);
+                        float* gradients = Layout.Rows(Layout.GradientRows, head, s) + (nint)q0 * Width, rows = Layout.Rows(Layout.QueryRows, head, s) + (nint)q0 * Width;
+                        TransposedTimesRows(p, queries, count, diagonal, gradients, (nint)length * Width, d, dv + (nint)k0 * shape.Columns, shape.Columns, add);
+                        TransposedTimesRows(ds, queries, count, diagonal, rows, (nint)length * Width, d, dk + (nint)k0 * shape.Columns, shape.Columns, add);
+                        TimesRows(ds, Block, queries, Layout.Rows(Layout.KeyRows, kv, s) + (nint)k0 * Width, (nint)length * Width, count, diagonal, d, Dqkv + (start + q0) * shape.Columns + head * d, shape.Columns, k0 > 0);
                     }
         }
+    }
+
+    /// <summary>
+    /// scores[r, j] = a[r]·b[j] for the panels of keys that query r sees: j ≤ diagonal + r, and what else is in the last such panel.
+    /// </summary>
+    private static void Scores(float* a, nint aStride, int queries, float* panels, int d, int count, int diagonal, float* scores, int stride)
+    {
+        int seen = Math.Min(count, diagonal) / Width * Width;
+        GemmBlock<V, RowMajor>.Run(a, aStride, queries, panels, (nint)Width * d, d, seen, scores, stride, null, false);
+        for (int n = seen; n < count; n += Width)
+        {
+            int first = Math.Max(0, n - diagonal);
+            GemmBlock<V, RowMajor>.Run(a + first * aStride, aStride, queries - first, panels + (nint)n * d, (nint)Width * d, d, Width, scores + first * stride + n, stride, null, false);
+        }
+    }
+
+    /// <summary>Masks the rest of the last panel that a query sees; the end of that panel.</summary>
+    private static int Mask(float* row, int visible)
+    {
+        int padded = (visible + Width - 1) / Width * Width;
+        for (int j = visible; j < padded; j++) row[j] = float.NegativeInfinity;
+        return padded;
+    }
+
+    /// <summary>c (+)= p·B for weights as <see cref="Scores"/> leaves them; queries whose last panel is the same go together.</summary>
+    private static void TimesRows(float* p, int stride, int queries, float* panels, nint panelStride, int count, int diagonal, int d, float* c, nint cStride, bool add)
+    {
+        for (int first = 0, end; first < queries; first = end)
+        {
+            int padded = (diagonal + first + Width) / Width * Width, k = Math.Min(count, padded);
+            end = padded >= count ? queries : Math.Min(queries, padded - diagonal);
+            GemmBlock<V, RowMajor>.Run(p + first * stride, stride, end - first, panels, panelStride, k, d, c + first * cStride, cStride, null, add);
+        }
+    }
+
+    /// <summary>c (+)= pᵀ·B; a panel of keys takes the queries from the first that sees it.</summary>
+    private static void TransposedTimesRows(float* p, int queries, int count, int diagonal, float* panels, nint panelStride, int d, float* c, nint cStride, bool add)
+    {
+        int seen = Math.Min(count, diagonal) / Width * Width;
+        GemmBlock<V, KMajor>.Run(p, Block, seen, panels, panelStride, queries, d, c, cStride, null, add);
+        for (int n = seen; n < count; n += Width)
+        {
+            int first = Math.Max(0, n - diagonal);
+            GemmBlock<V, KMajor>.Run(p + first * Block + n, Block, Math.Min(Width, count - n), panels + (nint)first * Width, panelStride, queries - first, d, c + n * cStride, cStride, null, add);
+        }
+    }
+
+    private static float Dot(float* a, float* b, int length)
+    {
+        V sum = V.Zero;
+        int c = 0;
+        for (; c <= length - V.Count; c += V.Count) sum = V.MultiplyAdd(V.Load(a + c), V.Load(b + c), sum);
+        float total = V.Sum(sum);
+        for (; c < length; c++) total += a[c] * b[c];
+        return total;
     }
 
     private static float RowMax(float* row, int length)
@@ -286,6 +342,9 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
 
     private static void Scale(float* row, int length, float factor)
     {
-        for (int c = 0; c < length; c++) row[c] *= factor;
+        V all = V.Broadcast(factor);
+        int c = 0;
+        for (; c <= length - V.Count; c += V.Count) V.Store(V.Load(row + c) * all, row + c);
+        for (; c < length; c++) row[c] *= factor;
     }
 }

@@ -39,23 +39,19 @@ internal static unsafe class MatMulCpu
     /// <summary>Panels of Wᵀ for W [N, K].</summary>
     public static void PackForward(Tensor weight, Tensor panels)
     {
-        var work = new PackWork
-        {
-            Source = weight.Pointer<float>(), Target = panels.Pointer<float>(), Stride = weight.Columns, K = weight.Columns,
-            Columns = weight.Rows, ByColumns = true,
-        };
+        var work = new PackColumnsWork { Source = weight.Pointer<float>(), Target = panels.Pointer<float>(), K = weight.Columns, Columns = weight.Rows };
         WorkerTeam.Run(ref work, Panels.Count(weight.Rows));
     }
 
     /// <summary>Panels of a row-major matrix [k, columns] as it is.</summary>
     public static void PackRowMajor(Tensor matrix, Tensor panels)
     {
-        var work = new PackWork
+        var work = new PackRowsWork
         {
-            Source = matrix.Pointer<float>(), Target = panels.Pointer<float>(), Stride = matrix.Columns, K = matrix.Rows,
-            Columns = matrix.Columns, ByColumns = false,
+            Source = matrix.Pointer<float>(), Target = panels.Pointer<float>(), K = matrix.Rows, Columns = matrix.Columns,
+            Rows = RowPartition.Every(matrix.Rows, PackRowsWork.RowsPerTask),
         };
-        WorkerTeam.Run(ref work, Panels.Count(matrix.Columns));
+        WorkerTeam.Run(ref work, work.Rows.Tasks);
     }
 
     /// <summary>sums[j] += Σ_i a[i, j].</summary>
@@ -185,18 +181,32 @@ internal static unsafe class MatMulCpu
         }
     }
 
-    private struct PackWork : IParallelWork
+    private struct PackColumnsWork : IParallelWork
     {
         public float* Source, Target;
-        public int Stride, K, Columns;
-        public bool ByColumns;
+        public int K, Columns;
 
         public readonly void Execute(int task)
         {
             int n = task * Panels.Width;
-            float* panel = Target + (nint)n * K;
-            if (ByColumns) Panels.PackColumns(Source + (nint)n * Stride, Stride, K, Columns - n, panel);
-            else Panels.PackRows(Source + n, Stride, K, Columns - n, panel);
+            Panels.PackColumns(Source + (nint)n * K, K, K, Columns - n, Target + (nint)n * K);
+        }
+    }
+
+    private struct PackRowsWork : IParallelWork
+    {
+        // Whole rows are read once from memory; the pieces of further panels then lie in the cache.
+        public const int RowsPerTask = 64;
+
+        public float* Source, Target;
+        public int K, Columns;
+        public RowPartition Rows;
+
+        public readonly void Execute(int task)
+        {
+            int first = (int)Rows.First(task), count = (int)Rows.End(task) - first, width = Panels.Width;
+            for (int n = 0; n < Columns; n += width)
+                Panels.PackRows(Source + (nint)first * Columns + n, Columns, count, Columns - n, Target + (nint)n * K + (nint)first * width);
         }
     }
 
