@@ -72,6 +72,10 @@ public sealed class Decoder : IDisposable
         Embedding.Backward(dx, batch.Ids, Config.EmbeddingScale, EmbeddingTable.Gradient);
     }
 
+    /// <summary>Makes the tables of positions long enough: to be called before a recorded step, which may not allocate.</summary>
+    /// <param name="longest">Tokens of the longest sequence.</param>
+    public void EnsurePositions(int longest) => _rotary.Ensure(longest);
+
     /// <summary>Inference forward of new tokens over paged keys and values, one pair of tensors per layer.</summary>
     /// <param name="step">The tokens and their places.</param>
     /// <param name="longest">Longest sequence after the step.</param>
