@@ -97,6 +97,9 @@ public readonly struct Tensor
     /// <summary>Shape and element type, such as "F32 3×4".</summary>
     public override string ToString() => IsEmpty ? "empty" : $"{Type} {Rows}×{Columns}";
 
+    /// <summary>The memory it lies in; null for an empty tensor.</summary>
+    internal Storage? Storage => _storage;
+
     /// <summary>Address of the first element in the device's address space; 0 for an empty tensor.</summary>
     internal long Address => _storage is null ? 0 : _storage.Address + _offset;
 

@@ -50,6 +50,7 @@ public sealed class OpContractTests
         return
         [
             ("RmsNorm.Forward", () => RmsNorm.Forward(x, w, 1e-6f, y, rstd)),
+            ("RmsNorm.AddForward", () => RmsNorm.AddForward(x, y, 1, x, w, 1e-6f, y, rstd)),
             ("RmsNorm.Backward", () => RmsNorm.Backward(y, x, w, rstd, dx, dw)),
             ("HeadNorm.Forward", () => HeadNorm.Forward(x, d, d, 2, 1, 1e-6f, y, headRstd)),
             ("HeadNorm.Backward", () => HeadNorm.Backward(y, x, d, d, 2, 1, headRstd, d, d)),

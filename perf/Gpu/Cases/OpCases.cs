@@ -41,6 +41,12 @@ internal static class OpCases
             Tensor x = r.Half(1, r.T, r.Shape.C), w = r.Half(2, 1, r.Shape.C), y = r.HalfOutput("y", r.T, r.Shape.C), rstd = r.SingleOutput("rstd", r.T, 1);
             return () => RmsNorm.Forward(x, w, 1e-6f, y, rstd);
         }, r => [new("rms_norm_forward", 2 * Half * r.T * r.Shape.C)]),
+        new("rms_norm of a residual sum", r =>
+        {
+            Tensor x = r.Half(1, r.T, r.Shape.C), y = r.Half(2, r.T, r.Shape.C), w = r.Half(3, 1, r.Shape.C), sum = r.HalfOutput("sum", r.T, r.Shape.C);
+            Tensor normed = r.HalfOutput("normed", r.T, r.Shape.C), rstd = r.SingleOutput("rstd", r.T, 1, 1.0 / 64);
+            return () => RmsNorm.AddForward(x, y, 1, sum, w, 1e-6f, normed, rstd);
+        }, r => [new("rms_norm_add_forward", 4 * Half * r.T * r.Shape.C)]),
         new("rms_norm backward", r =>
         {
             Tensor x = r.Half(1, r.T, r.Shape.C), w = r.Half(2, 1, r.Shape.C), dy = r.Half(3, r.T, r.Shape.C), y = r.Device.Create(r.Device.ActivationType, r.T, r.Shape.C);

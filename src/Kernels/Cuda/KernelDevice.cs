@@ -62,6 +62,7 @@ internal readonly struct KernelArgument
 internal abstract class KernelDevice : Device
 {
     private readonly Dictionary<string, Tensor> _scratch = [];
+    private readonly HashSet<Storage> _recorded = [];
 
     private protected KernelDevice() { }
 
@@ -81,6 +82,46 @@ internal abstract class KernelDevice : Device
 
     /// <summary>Starts a kernel; launches run in the order in which they are given. An empty grid does nothing.</summary>
     public abstract void Launch(Kernel kernel, Grid grid, ReadOnlySpan<KernelArgument> arguments);
+
+    /// <summary>Whether steps can be recorded here; otherwise every run of one is an ordinary one.</summary>
+    public virtual bool RecordsSteps => false;
+
+    /// <summary>Whether what is queued is recorded instead of run.</summary>
+    protected bool IsRecording { get; private set; }
+
+    /// <summary>Records what a step queues, without running it; see <see cref="StepRecorder{TShape}"/>.</summary>
+    /// <exception cref="DeviceException">The step waited, allocated or copied from the host.</exception>
+    public Recording Record(Action step)
+    {
+        if (IsRecording) throw new DeviceException($"Record: {Name} is recording a step already; one recorded step cannot hold another.");
+        _recorded.Clear();
+        IsRecording = true;
+        try
+        {
+            return Capture(step, _recorded);
+        }
+        finally
+        {
+            IsRecording = false;
+            _recorded.Clear();
+        }
+    }
+
+    /// <summary>Records a step; the set fills with the memory of its tensors while the step queues.</summary>
+    protected virtual Recording Capture(Action step, IReadOnlyCollection<Storage> memory) => throw new DeviceException($"Record: {Name} cannot record steps.");
+
+    /// <summary>Notes a tensor that a recorded step reads or writes.</summary>
+    protected void Note(Tensor tensor)
+    {
+        if (IsRecording && tensor.Storage is Storage storage) _recorded.Add(storage);
+    }
+
+    /// <summary>Refuses what a recorded step must not do.</summary>
+    protected void RequireNotRecording(string doing)
+    {
+        if (IsRecording)
+            throw new DeviceException($"Record: the step {doing} on {Name} while it was recorded, which would happen now and never when the step runs again; do it before the step or after it.");
+    }
 
     /// <summary>A table of numbers (addresses, lengths) in device memory with one row an entry, for the caller to free; empty for no entries.</summary>
     public Tensor Table(List<long> content, int entryWords) => content.Count == 0 ? default

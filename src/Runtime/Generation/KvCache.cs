@@ -27,7 +27,10 @@ public sealed record KvOptions
 /// </summary>
 public sealed class KvCache : IDisposable
 {
+    // Page tables grow by so many pages: a new width is a new shape to record.
+    private const int TableStep = 8;
     private readonly DecoderModel _model;
+    private readonly StepRecorder<(int Rows, int MaxPages)> _steps;
     private readonly KvLedger _ledger;
     private readonly KvPool _pool;
     private readonly DecoderActivations _activations;
@@ -53,6 +56,7 @@ public sealed class KvCache : IDisposable
         if (options.PageTokens < 1 || options.PageTokens % PagedAttention.BlockTokens != 0)
             throw new BellmanException($"KV cache: expected pages of a multiple of {PagedAttention.BlockTokens} tokens, received {options.PageTokens}.");
         _model = model;
+        _steps = new StepRecorder<(int, int)>(model.Device);
         _maxTokens = options.TokensPerPass;
         long pageBytes = KvPool.PageBytes(model.Config, model.Device, options.PageTokens);
         int pages = (int)Math.Min(1 << 24, options.MaxBytes / pageBytes);
@@ -162,6 +166,7 @@ public sealed class KvCache : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        _steps.Dispose();
         _pool.Dispose();
         _arena.Dispose();
         _hidden.Free();
@@ -183,10 +188,12 @@ public sealed class KvCache : IDisposable
             throw;
         }
         TokensComputed += count;
+        bool oneEach = count == last - first + 1;
+        if (oneEach) Rows.CopyFirst(_activations.Hidden, _hidden.Slice(first, count));
         for (int s = first; s <= last; s++)
         {
             _ledger.Commit(sequences[s]);
-            if (starts[s + 1] <= start + count) Rows.CopyBetween(_activations.Hidden, starts[s + 1] - 1 - start, _hidden, s);
+            if (!oneEach && starts[s + 1] <= start + count) Rows.CopyBetween(_activations.Hidden, starts[s + 1] - 1 - start, _hidden, s);
         }
         if (!every.IsEmpty) Rows.CopyFirst(_activations.Hidden, every.Slice(start, count));
     }
@@ -216,7 +223,7 @@ public sealed class KvCache : IDisposable
 
     private void Forward(ReadOnlySpan<KvSequence> sequences, ReadOnlySpan<int> ids, int first, int last, int longest)
     {
-        int maxPages = (longest + PageTokens - 1) / PageTokens, tableSize = (last - first + 1) * maxPages, count = ids.Length;
+        int rows = last - first + 1, maxPages = (longest + PageTokens * TableStep - 1) / (PageTokens * TableStep) * TableStep, tableSize = rows * maxPages, count = ids.Length;
         if (_pageTable.Length < tableSize)
         {
             _pageTable = new int[Math.Max(256, 2 * tableSize)];
@@ -232,10 +239,16 @@ public sealed class KvCache : IDisposable
         Tensor pageTable = _devicePageTable.Slice(0, tableSize);
         _model.Device.Upload<int>(_pageTable.AsSpan(0, tableSize), pageTable);
         PagedStep step = new(Upload(ids), Upload(_positions.AsSpan(0, count)), Upload(_slots.AsSpan(0, count)),
-            Upload(_rowSequence.AsSpan(0, count)), Upload(_rowLength.AsSpan(0, count)), pageTable.Reshape(last - first + 1, maxPages));
+            Upload(_rowSequence.AsSpan(0, count)), Upload(_rowLength.AsSpan(0, count)), pageTable.Reshape(rows, maxPages));
         _activations.Take(_arena, count, save: false);
-        _model.Decoder.ForwardPaged(step, longest, _pool.Keys, _pool.Values, _activations);
+        // Everything that a pass reads was uploaded to places that depend on its shape alone, so passes of one shape are one recorded step.
+        _model.Decoder.EnsurePositions(longest);
+        // Shapes of prompts hardly ever come back.
+        if (count == rows) _steps.Run((rows, maxPages), (this, step, longest), static x => x.Item1.Forward(x.step, x.longest));
+        else Forward(step, longest);
     }
+
+    private void Forward(in PagedStep step, int longest) => _model.Decoder.ForwardPaged(step, longest, _pool.Keys, _pool.Values, _activations);
 
     private Tensor Upload(ReadOnlySpan<int> data)
     {

@@ -9,6 +9,7 @@ namespace Bellman.Runtime.Generation;
 internal sealed class TokenDraws(LanguageModel model) : IDisposable
 {
     private Tensor _logits, _deviceSettings, _deviceIds, _deviceLogProbs;
+    private readonly StepRecorder<(int Start, int Rows, int Done, int Count)> _steps = new(model.Device);
     private int[] _settings = [];
     private int[] _ids = [];
     private float[] _logProbs = [];
@@ -20,7 +21,7 @@ internal sealed class TokenDraws(LanguageModel model) : IDisposable
     public ReadOnlySpan<float> LogProbs => _logProbs;
 
     /// <summary>Draws one token for every sample of every lane.</summary>
-    /// <param name="hidden">[lanes, C].</param>
+    /// <param name="hidden">[lanes, C], in the same place at every call of as many lanes: a recorded step reads it there.</param>
     /// <param name="lanes">The lanes.</param>
     /// <param name="options">Temperature and the like.</param>
     public void Next(Tensor hidden, ReadOnlySpan<Lane> lanes, SamplingOptions options)
@@ -56,10 +57,14 @@ internal sealed class TokenDraws(LanguageModel model) : IDisposable
                 }
             }
             Tensor logits = _logits.Slice(0, rows);
-            LmHead.Logits(model.HeadInput(hidden.Slice(start, rows)), logits);
             Tensor settings = _deviceSettings.Slice(done, count);
             model.Device.Upload<int>(_settings.AsSpan(done * SampleRow.Words, count * SampleRow.Words), settings);
-            Sample.Next(logits, settings, _deviceIds.Slice(done, count), _deviceLogProbs.Slice(done, count));
+            Tensor ids = _deviceIds.Slice(done, count), logProbs = _deviceLogProbs.Slice(done, count);
+            _steps.Run((start, rows, done, count), (Input: model.HeadInput(hidden.Slice(start, rows)), logits, settings, ids, logProbs), static x =>
+            {
+                LmHead.Logits(x.Input, x.logits);
+                Sample.Next(x.logits, x.settings, x.ids, x.logProbs);
+            });
             done += count;
         }
         model.Device.Download(_deviceIds.Slice(0, total), _ids.AsSpan(0, total));
@@ -68,6 +73,7 @@ internal sealed class TokenDraws(LanguageModel model) : IDisposable
 
     public void Dispose()
     {
+        _steps.Dispose();
         _logits.Free();
         FreeRows();
     }

@@ -54,8 +54,8 @@ public sealed class Decoder : IDisposable
     {
         _rotary.Ensure(batch.LongestSequence);
         Embed(batch.Ids, activations.Embedded);
-        for (int layer = 0; layer < _blocks.Length; layer++) _blocks[layer].Forward(activations.Block(layer), batch, _rotary, scratch);
-        RmsNorm.Forward(activations.Block(_blocks.Length - 1).Output, _finalNorm.Value, Config.RmsNormEpsilon, activations.Hidden, activations.Rstd);
+        EnterFirst(activations);
+        for (int layer = 0; layer < _blocks.Length; layer++) _blocks[layer].Forward(activations.Block(layer), After(layer, activations), batch, _rotary, scratch);
     }
 
     /// <summary>
@@ -72,6 +72,10 @@ public sealed class Decoder : IDisposable
         Embedding.Backward(dx, batch.Ids, Config.EmbeddingScale, EmbeddingTable.Gradient);
     }
 
+    /// <summary>Makes the tables of positions long enough: to be called before a recorded step, which may not allocate.</summary>
+    /// <param name="longest">Tokens of the longest sequence.</param>
+    public void EnsurePositions(int longest) => _rotary.Ensure(longest);
+
     /// <summary>Inference forward of new tokens over paged keys and values, one pair of tensors per layer.</summary>
     /// <param name="step">The tokens and their places.</param>
     /// <param name="longest">Longest sequence after the step.</param>
@@ -82,9 +86,23 @@ public sealed class Decoder : IDisposable
     {
         _rotary.Ensure(longest);
         Embed(step.Ids, activations.Embedded);
+        EnterFirst(activations);
         for (int layer = 0; layer < _blocks.Length; layer++)
-            _blocks[layer].ForwardPaged(activations.Block(layer), step, _rotary, keys[layer], values[layer]);
-        RmsNorm.Forward(activations.Block(_blocks.Length - 1).Output, _finalNorm.Value, Config.RmsNormEpsilon, activations.Hidden, activations.Rstd);
+            _blocks[layer].ForwardPaged(activations.Block(layer), After(layer, activations), step, _rotary, keys[layer], values[layer]);
+    }
+
+    private void EnterFirst(DecoderActivations activations)
+    {
+        ref readonly BlockActivations first = ref activations.Block(0);
+        RmsNorm.Forward(first.Input, _blocks[0].EntryNorm, Config.RmsNormEpsilon, first.Normed1, first.Rstd1);
+    }
+
+    /// <summary>The norm that reads a block's output: the next block's, or the final one.</summary>
+    private NormTarget After(int layer, DecoderActivations activations)
+    {
+        if (layer + 1 == _blocks.Length) return new(_finalNorm.Value, activations.Hidden, activations.Rstd);
+        ref readonly BlockActivations next = ref activations.Block(layer + 1);
+        return new(_blocks[layer + 1].EntryNorm, next.Normed1, next.Rstd1);
     }
 
     /// <inheritdoc/>

@@ -62,6 +62,9 @@ internal struct BlockActivations
     }
 }
 
+/// <summary>The norm that follows a block: its weight, and where its output [T, C] and reciprocal deviation [T, 1] go.</summary>
+internal readonly record struct NormTarget(Tensor Weight, Tensor Normed, Tensor Rstd);
+
 /// <summary>Buffers that the backward of every block reuses.</summary>
 internal struct BlockGradients
 {

@@ -75,21 +75,24 @@ internal sealed class DecoderBlock : IDisposable
         _down.Packed.Invalidate();
     }
 
-    /// <summary>Training forward over whole sequences: fills <paramref name="a"/> from <c>a.Input</c>.</summary>
-    public void Forward(in BlockActivations a, TokenBatch batch, RotaryTable rotary, Arena scratch)
+    /// <summary>The weight of the norm at the block's entry.</summary>
+    public Tensor EntryNorm => _norm1.Value;
+
+    /// <summary>Training forward over whole sequences: fills <paramref name="a"/> from <c>a.Input</c> and its norm, and the norm that follows.</summary>
+    public void Forward(in BlockActivations a, in NormTarget next, TokenBatch batch, RotaryTable rotary, Arena scratch)
     {
         ProjectQkv(a, batch.Positions, rotary);
         Attention.Forward(a.Qkv, Shape, batch.SequenceStarts, a.Attended, a.LogSumExp, scratch);
-        Finish(a);
+        Finish(a, next);
     }
 
     /// <summary>Inference forward of new tokens against paged keys and values, which it appends to.</summary>
-    public void ForwardPaged(in BlockActivations a, in PagedStep step, RotaryTable rotary, Tensor keys, Tensor values)
+    public void ForwardPaged(in BlockActivations a, in NormTarget next, in PagedStep step, RotaryTable rotary, Tensor keys, Tensor values)
     {
         ProjectQkv(a, step.Positions, rotary);
         PagedAttention.Append(a.Qkv, Shape, step.Slots, keys, values);
         PagedAttention.Forward(a.Qkv, Shape, step.RowSequence, step.RowLength, step.PageTable, keys, values, a.Attended);
-        Finish(a);
+        Finish(a, next);
     }
 
     /// <summary>
@@ -124,7 +127,6 @@ internal sealed class DecoderBlock : IDisposable
 
     private void ProjectQkv(in BlockActivations a, Tensor positions, RotaryTable rotary)
     {
-        RmsNorm.Forward(a.Input, _norm1.Value, _config.RmsNormEpsilon, a.Normed1, a.Rstd1);
         if (_queryNorm is null)
         {
             _qkv.Forward(a.Normed1, a.Qkv);
@@ -137,15 +139,15 @@ internal sealed class DecoderBlock : IDisposable
         Rope.Forward(a.Qkv, Shape.Heads + Shape.KeyValueHeads, Shape.HeadDimension, positions, rotary.Cos, rotary.Sin);
     }
 
-    private void Finish(in BlockActivations a)
+    // Each residual sum is made together with the norm that reads it, the block's last one with the next block's first.
+    private void Finish(in BlockActivations a, in NormTarget next)
     {
         _out.Forward(a.Attended, a.Middle);
-        Residual.Combine(a.Input, a.Middle, _config.ResidualScale, a.Middle);
-        RmsNorm.Forward(a.Middle, _norm2.Value, _config.RmsNormEpsilon, a.Normed2, a.Rstd2);
+        RmsNorm.AddForward(a.Input, a.Middle, _config.ResidualScale, a.Middle, _norm2.Value, _config.RmsNormEpsilon, a.Normed2, a.Rstd2);
         _gateUp.Forward(a.Normed2, a.GateUp);
         SwiGlu.Forward(a.GateUp, a.Activated);
         _down.Forward(a.Activated, a.Output);
-        Residual.Combine(a.Middle, a.Output, _config.ResidualScale, a.Output);
+        RmsNorm.AddForward(a.Middle, a.Output, _config.ResidualScale, a.Output, next.Weight, _config.RmsNormEpsilon, next.Normed, next.Rstd);
     }
 
     /// <summary>s·dx, the gradient of a sub-block's output.</summary>

@@ -27,6 +27,9 @@ internal sealed class RotaryTable(ModelConfig config, Device device)
         var sin = new float[cos.Length];
         for (int p = 0; p < rows; p++)
             for (int i = 0; i < half; i++) (sin[p * half + i], cos[p * half + i]) = ((float, float))Math.SinCos(p * _frequencies[i]);
+        // A recorded step that read the old tables must not run again.
+        Cos.Free();
+        Sin.Free();
         Cos = device.Create<float>(cos, rows, half);
         Sin = device.Create<float>(sin, rows, half);
     }

@@ -26,9 +26,14 @@ public sealed class OreoMethod : TrainingMethod
     private readonly DecoderActivations _policyActivations, _valueActivations;
     private readonly DecoderActivations? _referenceActivations, _averageActivations;
     private readonly Arena _arena;
+    private readonly DecoderModel?[] _allModels;
+    private readonly StepRecorder<StepShape> _steps;
+    private readonly Action _queue;
     private readonly OreoStatistics _statistics = new();
     private readonly float[] _referenceBuffer;
     private KlController _controller;
+    private StepTensors _step;
+    private StepShape _shape;
 
     /// <summary>Plans memory for micro-batches of a size.</summary>
     /// <param name="policy">π with its optimiser.</param>
@@ -70,6 +75,8 @@ public sealed class OreoMethod : TrainingMethod
         _average = options.AveragePolicyDecay > 0 ? new AveragePolicy(_policy, options.AveragePolicyDecay) : null;
         // A coefficient that is learned starts at log α, so it cannot start at 0.
         _controller = new KlController(options.TargetKl, options.KlCoefficientLearningRate, Math.Log(Math.Max(options.KlCoefficient, 1e-12)));
+        _allModels = [_policy, _value, _reference, _average?.Model];
+        (_steps, _queue) = (new(_policy.Device), Queue);
         _rows = new DeviceRows(_policy.Device, maxTokens, maxSequences);
         _policyActivations = new DecoderActivations(_policy.Config);
         _averageActivations = _average is null ? null : new DecoderActivations(_policy.Config);
@@ -100,9 +107,27 @@ public sealed class OreoMethod : TrainingMethod
         _rows.Set(rows, _options.RewardScale, _options.RewardShift);
         _arena.Reset();
         StepTensors step = TakeAll(_arena, rows.TokenCount, _rows.HeadCount);
-        bool policyLearns = totals.Update >= Models[0].FrozenUpdates;
+        if (_cached is not null)
+        {
+            // DLogProb is not in use before the backward.
+            Span<float> perAction = _referenceBuffer.AsSpan(0, _rows.HeadCount);
+            _cached.Fill(rows, perAction);
+            _policy.Device.Upload<float>(perAction, step.Head.DLogProb);
+        }
+        foreach (DecoderModel? model in _allModels) model?.Decoder.EnsurePositions(_rows.Tokens.LongestSequence);
+        var shape = new StepShape(rows.TokenCount, _rows.HeadCount, rows.SequenceCount, totals.Sequences, totals.States, totals.Update >= Models[0].FrozenUpdates, Coefficient);
+        (_step, _shape) = (step, shape);
+        _steps.Run(shape, _queue);
+        // Read once the whole step is queued.
+        SoftBellmanResult policyLoss = SoftBellmanResult.Read(step.PolicyResult), valueLoss = _options.StopGradient ? SoftBellmanResult.Read(step.ValueResult) : policyLoss;
+        _statistics.Add(policyLoss, valueLoss, _options.Beta, rows, step, _policy.Device);
+    }
 
-        PolicyForward(rows, step);
+    /// <summary>What a micro-batch computes: all that it reads is on the device, and what it leaves is read afterwards.</summary>
+    private void Queue()
+    {
+        (StepTensors step, StepShape shape) = (_step, _shape);
+        PolicyForward(step);
         _value.Decoder.Forward(_rows.Tokens, _valueActivations, _arena);
         _value.Values(_valueActivations.Hidden, step.Values);
 
@@ -110,12 +135,12 @@ public sealed class OreoMethod : TrainingMethod
         var options = new SoftBellmanOptions
         {
             Beta = _options.Beta, Form = _options.Form, ClipLogRatio = _options.ClipLogRatio, Importance = _options.Importance, Hinge = _options.Hinge,
-            TotalSequences = totals.Sequences, TotalStates = totals.States,
+            TotalSequences = shape.TotalSequences, TotalStates = shape.TotalStates,
         };
         if (_options.StopGradient) SoftBellman.PolicyLoss(batch, options, step.PolicyResult, step.DLogProbs);
         // One loss, whose two gradients go to the two models.
         else SoftBellman.ValueLoss(batch, options, step.PolicyResult, step.DValues, step.DLogProbs);
-        Regulariser(step, totals);
+        Regulariser(step, shape);
         SoftBellmanBatch valueBatch = batch;
         if (_average is not null)
         {
@@ -126,10 +151,7 @@ public sealed class OreoMethod : TrainingMethod
 
         _value.ValuesBackward(step.DValues, _valueActivations.Hidden, _valueActivations.HiddenGradient);
         _value.Decoder.Backward(_rows.Tokens, _valueActivations, _arena);
-        if (policyLearns) PolicyBackward(step);
-        // Read once the whole step is queued.
-        SoftBellmanResult policyLoss = SoftBellmanResult.Read(step.PolicyResult), valueLoss = _options.StopGradient ? SoftBellmanResult.Read(step.ValueResult) : policyLoss;
-        _statistics.Add(policyLoss, valueLoss, _options.Beta, rows, step, _policy.Device);
+        if (shape.PolicyLearns) PolicyBackward(step);
     }
 
     /// <inheritdoc/>
@@ -164,6 +186,7 @@ public sealed class OreoMethod : TrainingMethod
     public override void Dispose()
     {
         base.Dispose();
+        _steps.Dispose();
         _average?.Dispose();
         _rows.Dispose();
         _arena.Dispose();
@@ -193,7 +216,7 @@ public sealed class OreoMethod : TrainingMethod
     }
 
     /// <summary>Log-probs of policy and reference and their KL, computed in one pass over the action positions.</summary>
-    private void PolicyForward(PackedRows rows, in StepTensors step)
+    private void PolicyForward(in StepTensors step)
     {
         _policy.Decoder.Forward(_rows.Tokens, _policyActivations, _arena);
         Rows.Gather(_policyActivations.Hidden, _rows.HeadRows, step.Head.Hidden);
@@ -206,28 +229,20 @@ public sealed class OreoMethod : TrainingMethod
         }
         LmHead.Forward(_policy.HeadInput(step.Head.Hidden), reference, Direction, _rows.HeadTargets, step.Head.Output, _arena);
         ScatterToTokens(step.Head.LogProb, step.LogProbs);
-        if (_cached is not null)
-        {
-            // DLogProb is not in use before the backward.
-            Span<float> perAction = _referenceBuffer.AsSpan(0, _rows.HeadCount);
-            _cached.Fill(rows, perAction);
-            _policy.Device.Upload<float>(perAction, step.Head.DLogProb);
-        }
         ScatterToTokens(_cached is null ? step.Head.ReferenceLogProb : step.Head.DLogProb, step.ReferenceLogProbs);
     }
 
     /// <summary>The KL's mean; its gradient goes to <c>DKl</c>, or into <c>DLogProbs</c> for the sampled estimate.</summary>
-    private void Regulariser(in StepTensors step, in UpdateTotals totals)
+    private void Regulariser(in StepTensors step, in StepShape shape)
     {
-        double coefficient = Coefficient;
         if (Direction == KlDirection.None)
         {
             KlPenalty.Sampled(
-                step.LogProbs, step.ReferenceLogProbs, _rows.ActionMask, _rows.Tokens.SequenceStarts, coefficient, totals.Sequences, step.MeanKl, step.DLogProbs);
+                step.LogProbs, step.ReferenceLogProbs, _rows.ActionMask, _rows.Tokens.SequenceStarts, shape.Coefficient, shape.TotalSequences, step.MeanKl, step.DLogProbs);
             return;
         }
         ScatterToTokens(step.Head.Kl, step.Kl);
-        KlPenalty.Mean(step.Kl, _rows.ActionMask, _rows.Tokens.SequenceStarts, coefficient, totals.Sequences, step.MeanKl, step.DKl);
+        KlPenalty.Mean(step.Kl, _rows.ActionMask, _rows.Tokens.SequenceStarts, shape.Coefficient, shape.TotalSequences, step.MeanKl, step.DKl);
     }
 
     private void PolicyBackward(in StepTensors step)
@@ -260,6 +275,9 @@ public sealed class OreoMethod : TrainingMethod
         Rows.Scatter(perAction, _rows.HeadRows, perToken);
     }
 }
+
+/// <summary>All that decides which kernels a micro-batch runs, on which tensors and with which numbers.</summary>
+internal readonly record struct StepShape(int Tokens, int HeadRows, int Sequences, int TotalSequences, int TotalStates, bool PolicyLearns, double Coefficient);
 
 /// <summary>Per-token tensors [T, 1] of one micro-batch, the head's buffers, and the losses' results.</summary>
 internal struct StepTensors

@@ -15,6 +15,8 @@ internal sealed class PolicyPass : IDisposable
     private readonly LanguageModel _policy;
     private readonly DecoderActivations _activations;
     private readonly Arena _arena;
+    private readonly StepRecorder<(int, int, int, long)> _forwards, _backwards;
+    private readonly Action _forward, _backward;
     private HeadBuffers _head;
 
     /// <summary>Plans memory.</summary>
@@ -28,6 +30,8 @@ internal sealed class PolicyPass : IDisposable
     {
         _policy = policy;
         Rows = new DeviceRows(policy.Device, maxTokens, maxSequences);
+        (_forwards, _backwards) = (new(policy.Device), new(policy.Device));
+        (_forward, _backward) = (QueueForward, QueueBackward);
         _activations = new DecoderActivations(policy.Config);
         if (numbers > 0) Result = policy.Device.Create(DType.F64, 1, numbers);
         using Arena measure = Arena.Measure(policy.Device);
@@ -62,9 +66,8 @@ internal sealed class PolicyPass : IDisposable
         _arena.Reset();
         _activations.Take(_arena, rows.TokenCount, save: true);
         _head = HeadBuffers.Take(_arena, _policy.Config, Rows.HeadCount);
-        _policy.Decoder.Forward(Rows.Tokens, _activations, _arena);
-        Kernels.Ops.Rows.Rows.Gather(_activations.Hidden, Rows.HeadRows, _head.Hidden);
-        LmHead.Forward(_policy.HeadInput(_head.Hidden), default, KlDirection.None, Rows.HeadTargets, _head.Output, _arena);
+        _policy.Decoder.EnsurePositions(Rows.Tokens.LongestSequence);
+        _forwards.Run(Shape, _forward);
     }
 
     /// <summary>A further tensor of this step, announced in the constructor.</summary>
@@ -90,7 +93,19 @@ internal sealed class PolicyPass : IDisposable
     }
 
     /// <summary>Adds the policy's gradients for <see cref="DLogProbs"/>.</summary>
-    public void Backward()
+    public void Backward() => _backwards.Run(Shape, _backward);
+
+    // Tensors are taken from the arena in one order, so the sizes tell where all of them lie.
+    private (int Tokens, int Sequences, int HeadRows, long Memory) Shape => (Rows.Tokens.Tokens, Rows.Tokens.Sequences, Rows.HeadCount, _arena.Used);
+
+    private void QueueForward()
+    {
+        _policy.Decoder.Forward(Rows.Tokens, _activations, _arena);
+        Kernels.Ops.Rows.Rows.Gather(_activations.Hidden, Rows.HeadRows, _head.Hidden);
+        LmHead.Forward(_policy.HeadInput(_head.Hidden), default, KlDirection.None, Rows.HeadTargets, _head.Output, _arena);
+    }
+
+    private void QueueBackward()
     {
         LmHead.Backward(_policy.HeadInput(_head.Hidden), default, KlDirection.None, Rows.HeadTargets, _head.Output, _head.DLogProb, default, _head.DHidden, _policy.HeadGradient, _arena);
         _activations.HiddenGradient.Clear();
@@ -100,6 +115,8 @@ internal sealed class PolicyPass : IDisposable
 
     public void Dispose()
     {
+        _forwards.Dispose();
+        _backwards.Dispose();
         Result.Free();
         Rows.Dispose();
         _arena.Dispose();

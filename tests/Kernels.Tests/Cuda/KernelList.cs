@@ -54,6 +54,7 @@ internal static class KernelList
         Residual.Combine(F(T, C), F(T, C), 1, F(T, C));
         Residual.Combine(F(T, C), F(T, C), 1, y);
         RmsNorm.Forward(x, w, 1e-6f, y, rstd);
+        RmsNorm.AddForward(x, y, 1, y, w, 1e-6f, H(T, C), rstd);
         RmsNorm.Backward(y, x, w, rstd, H(T, C), F(1, C));
         SwiGlu.Forward(gate, y);
         SwiGlu.Backward(y, gate, gate);

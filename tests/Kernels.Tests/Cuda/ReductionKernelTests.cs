@@ -40,6 +40,29 @@ public sealed class ReductionKernelTests
     }
 
     [Fact]
+    public void RmsNorm_of_a_residual_sum_agrees_with_its_reference()
+    {
+        foreach ((int rows, int columns) in Sizes)
+        {
+            float[] x = CudaOpTest.Normal(1, rows * columns), y = CudaOpTest.Normal(2, rows * columns), w = CudaOpTest.Normal(3, columns);
+            double[] sum = new double[x.Length], normed = new double[x.Length], rstd = new double[rows];
+            RmsNormReference.AddForward(Doubles(x), Doubles(y), 0.5, sum, Doubles(w), 1e-6, normed, rstd);
+            Tensor ty = _test.Half(y, rows, columns), tn = _test.Output(DType.BF16, rows, columns), tr = _test.Output(DType.F32, rows, 1);
+            string what = $"{rows}×{columns}";
+            // The sum takes the place of y, as in a block.
+            RmsNorm.AddForward(_test.Half(x, rows, columns), ty, 0.5f, ty, _test.Half(w, 1, columns), 1e-6f, tn, tr);
+            CudaOpTest.Close(sum, ty, $"sum {what}");
+            CudaOpTest.Close(normed, tn, $"normed {what}", absolute: 1e-5, relative: 2 * CudaOpTest.Rounding);
+            TensorComparer.Close(Floats(rstd), Read(tr), 0, CudaOpTest.Rounding, $"rstd {what}");
+            // Not of the exact sum but of the one that is kept: the backward reads that.
+            Tensor again = _test.Output(DType.BF16, rows, columns), rstdAgain = _test.Output(DType.F32, rows, 1);
+            RmsNorm.Forward(ty, _test.Half(w, 1, columns), 1e-6f, again, rstdAgain);
+            Assert.Equal(Read(again), Read(tn));
+            Assert.Equal(Read(rstdAgain), Read(tr));
+        }
+    }
+
+    [Fact]
     public void RmsNorm_reads_whole_sectors()
     {
         Tensor x = _test.Half(CudaOpTest.Normal(1, 2 * 2048), 2, 2048), y = _test.Output(DType.BF16, 2, 2048), rstd = _test.Output(DType.F32, 2, 1);

@@ -1,3 +1,4 @@
+using Bellman.Kernels.Ops.Residual;
 using Bellman.Kernels.Ops.RmsNorm;
 using Bellman.Tests;
 using Xunit;
@@ -49,6 +50,27 @@ public sealed class RmsNormTests
             TensorComparer.CloseToScale(Floats(dx), gdx.Values, 5e-6, $"dx {what}");
             TensorComparer.CloseToScale(Floats(dw), gdw.Values, 5e-6, $"dw {what}");
             foreach (Guarded tensor in (Guarded[])[gx, gw, gdy, gy, gr, gdx, gdw]) tensor.Verify(what);
+        }
+    });
+
+    [Fact]
+    public void The_norm_of_a_residual_sum_is_the_two_ops_to_the_bit() => AtEveryWidth(() =>
+    {
+        // (1, 1) + ½·(4, 6) = (3, 4), whose norm is worked by hand above.
+        Tensor sum = Tensor([4f, 6f]), y = Device.Cpu.Create(DType.F32, 1, 2), rstd = Device.Cpu.Create(DType.F32, 1, 1);
+        RmsNorm.AddForward(Tensor([1f, 1f]), sum, 0.5f, sum, Tensor([2f, -1f]), 3.5f, y, rstd);
+        Assert.Equal([3f, 4f, 1.5f, -1f, 0.25f], (float[])[.. sum.ToArray<float>(), .. y.ToArray<float>(), .. rstd.ToArray<float>()]);
+        foreach ((int rows, int columns) in OddSizes)
+        {
+            float[] a = Normal(1, rows * columns), b = Normal(2, rows * columns), w = Normal(3, columns);
+            Guarded one = new(rows, columns), two = new(rows, columns), normed = new(rows, columns), again = new(rows, columns), r = new(rows, 1), rAgain = new(rows, 1);
+            RmsNorm.AddForward(Tensor(a, rows, columns), Tensor(b, rows, columns), 0.7f, one.Tensor, Tensor(w), 1e-6f, normed.Tensor, r.Tensor);
+            Residual.Combine(Tensor(a, rows, columns), Tensor(b, rows, columns), 0.7f, two.Tensor);
+            RmsNorm.Forward(two.Tensor, Tensor(w), 1e-6f, again.Tensor, rAgain.Tensor);
+            Assert.Equal(two.Values, one.Values);
+            Assert.Equal(again.Values, normed.Values);
+            Assert.Equal(rAgain.Values, r.Values);
+            foreach (Guarded tensor in (Guarded[])[one, normed, r]) tensor.Verify($"{rows}×{columns}");
         }
     });
 

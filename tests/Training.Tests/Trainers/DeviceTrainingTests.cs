@@ -71,6 +71,27 @@ public sealed class DeviceTrainingTests
             Assert.True(a.AsSpan().SequenceEqual(b), name);
     }
 
+    [Theory]
+    [InlineData("sft")]
+    [InlineData("oreo")]
+    [InlineData("oreo-cached")]
+    [InlineData("dpo")]
+    [InlineData("kto-other-side")]
+    public void Recorded_steps_give_the_bits_of_called_ones(string method)
+    {
+        List<string> Lines(SimulatorDevice device)
+        {
+            // Sequences of one length: shapes come back.
+            using var run = new TinyRun(method, maxTokens: 40, device: device, length: 10);
+            var lines = new List<string>();
+            run.Trainer(Updates).Run(x => lines.Add(TinyRun.Line(x)));
+            return lines;
+        }
+        SimulatorDevice recording = Simulator(DType.BF16), calling = new() { KeepsReports = false, Checks = false, Records = false };
+        Assert.Equal(Lines(calling), Lines(recording));
+        Assert.True(recording.Replays >= Updates && calling.Replays == 0, $"{recording.Replays} replays");
+    }
+
     private static (List<Dictionary<string, double>> Cpu, List<Dictionary<string, double>> Device) Both(string method, DType type) => (Run(method, Device.Cpu), Run(method, Simulator(type)));
 
     // The checks for races and bounds are the op tests'; here they would double the time.

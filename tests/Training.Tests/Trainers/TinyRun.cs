@@ -25,12 +25,12 @@ internal sealed class TinyRun : IDisposable
     private readonly ValueModel _value;
     private readonly TrainingMethod _method;
 
-    public TinyRun(string method, int maxTokens, ulong seed = 1, Device? device = null)
+    public TinyRun(string method, int maxTokens, ulong seed = 1, Device? device = null, int length = 0)
     {
         _reference = LanguageModel.Create(Config, 1, device);
         _policy = LanguageModel.Create(Config, seed, device, trainable: true);
         _value = ValueModel.Create(Config, seed + 1, device, trainable: true);
-        List<Trajectory> data = Trajectories();
+        List<Trajectory> data = Trajectories(length);
         bool pairs = method is "dpo" or "ipo";
         Plan = new BatchPlan(data, batchSize: pairs ? 4 : 8, maxTokens, seed: 3, unit: pairs ? 2 : 1);
         // With a large ε a step is nearly linear in the gradient: rounding is not blown up where a gradient is almost zero.
@@ -75,14 +75,14 @@ internal sealed class TinyRun : IDisposable
             // Time and memory of the process, not of the run.
             .Where(x => !x.Name.StartsWith("run/", StringComparison.Ordinal)).OrderBy(x => x.Name, StringComparer.Ordinal).Select(x => $"{x.Name}={x.Value:R}"));
 
-    /// <summary>Twenty trajectories of 5 to 18 tokens, each with two steps.</summary>
-    private static List<Trajectory> Trajectories()
+    /// <summary>Twenty trajectories of a length, or, with 0, of 5 to 18 tokens, each with two steps.</summary>
+    private static List<Trajectory> Trajectories(int fixedLength)
     {
         var random = new Kernels.Random.PhiloxRandom(17);
         var list = new List<Trajectory>();
         for (int i = 0; i < 20; i++)
         {
-            int length = 5 + random.Next(14);
+            int length = fixedLength > 0 ? fixedLength : 5 + random.Next(14);
             int[] ids = [.. Enumerable.Range(0, length).Select(_ => random.Next(Config.VocabularySize))];
             bool[] actions = [.. Enumerable.Range(0, length).Select(t => t >= 2 && t + 1 < length)];
             list.Add(new Trajectory(ids, actions, [.. actions.Select((x, t) => x && (t == 2 || t == length / 2))], i % 3 == 0 ? 1 : 0));

@@ -34,6 +34,8 @@ internal sealed unsafe class CudaDevice : KernelDevice
     private readonly CudaModules _modules;
     // By address, not by storage: a storage that is forgotten must stay free to be collected.
     private readonly Dictionary<nint, (string Purpose, long Bytes)> _live = [];
+    private readonly List<nint> _freedWhileCapturing = [];
+    private bool _isCapturing;
     private readonly int _device, _version;
 
     private readonly Func<ICublasLt?> _findLibrary;
@@ -79,6 +81,8 @@ internal sealed unsafe class CudaDevice : KernelDevice
     public override string Name { get; }
 
     public override string Description => $"{Name} ({Card}, compute capability {Capability / 10}.{Capability % 10})";
+
+    public override bool RecordsSteps => true;
 
     /// <summary>The card's name.</summary>
     public string Card { get; }
@@ -141,12 +145,14 @@ internal sealed unsafe class CudaDevice : KernelDevice
 
     public override void Wait()
     {
+        RequireNotRecording("waited");
         _context.Enter();
         Stream.Synchronize();
     }
 
     public override Storage Allocate(long bytes)
     {
+        RequireNotRecording($"allocated {bytes} bytes");
         _context.Enter();
         nint address = 0;
         nuint size = (nuint)Math.Max(256, bytes);
@@ -170,6 +176,7 @@ internal sealed unsafe class CudaDevice : KernelDevice
     {
         Require<T>(target, source.Length);
         if (source.IsEmpty) return;
+        RequireNotRecording($"copied host memory to {target}");
         _context.Enter();
         // From pageable memory the driver has copied the data aside before it returns.
         fixed (T* data = source) _api.Check(_api.Raw.MemcpyHtoDAsync((nint)target.Address, data, (nuint)target.Bytes, Stream.Handle));
@@ -179,6 +186,7 @@ internal sealed unsafe class CudaDevice : KernelDevice
     {
         Require<T>(source, target.Length);
         if (target.IsEmpty) return;
+        RequireNotRecording($"waited for {source}");
         _context.Enter();
         fixed (T* data = target)
         {
@@ -190,6 +198,7 @@ internal sealed unsafe class CudaDevice : KernelDevice
     public override void Clear(Tensor tensor)
     {
         if (tensor.Length == 0) return;
+        Note(tensor);
         _context.Enter();
         _api.Check(_api.Raw.MemsetD8Async((nint)tensor.Address, 0, (nuint)tensor.Bytes, Stream.Handle));
     }
@@ -213,6 +222,7 @@ internal sealed unsafe class CudaDevice : KernelDevice
             bits[i] = arguments[i].Type == RegisterType.B64 ? (ulong)arguments[i].Tensor.Address : arguments[i].Bits;
             pointers[i] = &bits[i];
             if (arguments[i].IsMap) Encode(arguments[i], kernel.Parameters[i], pointers[i] = maps + MapBytes * i);
+            Note(arguments[i].Tensor);
         }
         Action? after = Around?.Invoke(kernel);
         int result = _api.Raw.LaunchKernel(
@@ -257,8 +267,36 @@ internal sealed unsafe class CudaDevice : KernelDevice
     /// <summary>Gives memory back once the work queued before is done. Called by finalisers too: it never throws.</summary>
     internal void Free(nint address)
     {
-        lock (_live) _live.Remove(address);
-        // The device itself may be gone already, with its stream; the default stream is always there.
+        lock (_live)
+        {
+            _live.Remove(address);
+            // What is queued now would become part of the recorded step, and finalisers come at any time.
+            if (_isCapturing) _freedWhileCapturing.Add(address);
+            else Give(address);
+        }
+    }
+
+    protected override Recording Capture(Action step, IReadOnlyCollection<Storage> memory)
+    {
+        lock (_live) _isCapturing = true;
+        try
+        {
+            return new RecordedGraph(Stream.Capture(step), Stream, memory);
+        }
+        finally
+        {
+            lock (_live)
+            {
+                _isCapturing = false;
+                foreach (nint address in _freedWhileCapturing) Give(address);
+                _freedWhileCapturing.Clear();
+            }
+        }
+    }
+
+    // The device itself may be gone already, with its stream; the default stream is always there.
+    private void Give(nint address)
+    {
         if (_context.TryEnter()) _api.Raw.MemFreeAsync(address, Stream.HandleOrZero);
     }
 
@@ -301,6 +339,14 @@ internal sealed unsafe class CudaDevice : KernelDevice
         _api.Check(_api.Raw.DeviceGetDefaultMemPool(&pool, device));
         _api.Check(_api.Raw.MemPoolSetAttribute(pool, ReleaseThreshold, &everything));
     }
+}
+
+/// <summary>A step as a graph.</summary>
+internal sealed class RecordedGraph(CudaGraph graph, CudaStream stream, IReadOnlyCollection<Storage> memory) : Recording(memory)
+{
+    public override void Replay() => graph.Launch(stream);
+
+    public override void Dispose() => graph.Dispose();
 }
 
 /// <summary>Device memory, freed in the stream's order.</summary>

@@ -21,6 +21,7 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
 {
     private const int FirstAllocation = 4096;
     private readonly List<Allocation> _allocations = [];
+    private readonly List<Action> _queue = [];
     private uint _blocks = 1;
 
     public override string Name => "simulator";
@@ -58,24 +59,47 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
     /// <summary>Whether <see cref="Launches"/> grows: not for whole models.</summary>
     public bool KeepsReports { get; init; } = true;
 
+    public override bool RecordsSteps => Records;
+
+    /// <summary>See <see cref="RecordsSteps"/>.</summary>
+    public bool Records { get; init; } = true;
+
+    /// <summary>How many times a recorded step has run.</summary>
+    public int Replays { get; private set; }
+
     /// <summary>What each launch did, in order.</summary>
     public List<LaunchReport> Launches { get; } = [];
 
     public override Storage Allocate(long bytes)
     {
+        RequireNotRecording($"allocated {bytes} bytes");
         var allocation = new Allocation(FirstAllocation + _allocations.Count, bytes);
         new Span<byte>(allocation.Data, (int)Math.Max(256, bytes)).Clear();
         _allocations.Add(allocation);
         return new SimulatedStorage(this, allocation);
     }
 
-    public override void Upload<T>(ReadOnlySpan<T> source, Tensor target) => source.CopyTo(Span<T>(target, poison: false));
+    public override void Upload<T>(ReadOnlySpan<T> source, Tensor target)
+    {
+        RequireNotRecording($"copied host memory to {target}");
+        source.CopyTo(Span<T>(target, poison: false));
+    }
 
-    public override void Download<T>(Tensor source, Span<T> target) => Span<T>(source, poison: null).CopyTo(target);
+    public override void Download<T>(Tensor source, Span<T> target)
+    {
+        RequireNotRecording($"waited for {source}");
+        Span<T>(source, poison: null).CopyTo(target);
+    }
 
     public override void Clear(Tensor tensor)
     {
         if (tensor.Length == 0) return;
+        if (IsRecording)
+        {
+            Note(tensor);
+            _queue.Add(() => Clear(tensor));
+            return;
+        }
         Region region = Locate(tensor);
         new Span<byte>(region.Allocation.Data + region.Offset, checked((int)region.Bytes)).Clear();
         Mark(region, false);
@@ -88,6 +112,13 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
     {
         // What the card would be given is printed and linted too.
         _ = kernel.Ptx;
+        if (IsRecording)
+        {
+            foreach (KernelArgument argument in arguments) Note(argument.Tensor);
+            KernelArgument[] kept = [.. arguments];
+            _queue.Add(() => Launch(kernel, grid, kept));
+            return;
+        }
         using var simulation = new Simulation(kernel, grid, arguments, Locate, Find, Checks, _blocks) { InstructionLimit = InstructionLimit };
         simulation.Run(Seed);
         _blocks += (uint)grid.Blocks;
@@ -96,6 +127,14 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
         for (int i = 0; i < kernel.Instructions.Length; i++)
             if (simulation.Counts[i].Requests > 0) accesses.Add(new(kernel.Instructions[i].Line, kernel.Instructions[i].Form, simulation.Counts[i]));
         Launches.Add(new(kernel, grid, simulation.LaneInstructions, [.. accesses]));
+    }
+
+    /// <summary>Keeps the launches and runs them as they were given, as a card's graph does: the step itself is not called again.</summary>
+    protected override Recording Capture(Action step, IReadOnlyCollection<Storage> memory)
+    {
+        _queue.Clear();
+        step();
+        return new KeptLaunches(this, [.. _queue], memory);
     }
 
     private Allocation? Find(int number) => number >= FirstAllocation && number < FirstAllocation + _allocations.Count ? _allocations[number - FirstAllocation] : null;
@@ -118,6 +157,17 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
 
     private static void Mark(in Region region, bool poisoned) => region.Allocation.Poisoned
         .Slice((int)(region.Offset / Allocation.CellBytes), (int)((region.Bytes + Allocation.CellBytes - 1) / Allocation.CellBytes)).Fill(poisoned);
+
+    private sealed class KeptLaunches(SimulatorDevice device, Action[] launches, IReadOnlyCollection<Storage> memory) : Recording(memory)
+    {
+        public override void Replay()
+        {
+            device.Replays++;
+            foreach (Action launch in launches) launch();
+        }
+
+        public override void Dispose() { }
+    }
 
     private sealed class SimulatedStorage(Device device, Allocation allocation) : Storage(device, allocation.Bytes)
     {

@@ -9,9 +9,19 @@ internal static class RmsNormCpu
     {
         switch (VectorWidth.Bits)
         {
-            case 512: Forward<Vector512Lanes>(x, weight, epsilon, y, rstd); break;
-            case 256: Forward<Vector256Lanes>(x, weight, epsilon, y, rstd); break;
-            default: Forward<Vector128Lanes>(x, weight, epsilon, y, rstd); break;
+            case 512: Forward<Vector512Lanes>(default, default, 0, x, weight, epsilon, y, rstd); break;
+            case 256: Forward<Vector256Lanes>(default, default, 0, x, weight, epsilon, y, rstd); break;
+            default: Forward<Vector128Lanes>(default, default, 0, x, weight, epsilon, y, rstd); break;
+        }
+    }
+
+    public static void AddForward(Tensor x, Tensor y, float scale, Tensor sum, Tensor weight, float epsilon, Tensor normed, Tensor rstd)
+    {
+        switch (VectorWidth.Bits)
+        {
+            case 512: Forward<Vector512Lanes>(x, y, scale, sum, weight, epsilon, normed, rstd); break;
+            case 256: Forward<Vector256Lanes>(x, y, scale, sum, weight, epsilon, normed, rstd); break;
+            default: Forward<Vector128Lanes>(x, y, scale, sum, weight, epsilon, normed, rstd); break;
         }
     }
 
@@ -25,9 +35,9 @@ internal static class RmsNormCpu
         }
     }
 
-    private static void Forward<V>(Tensor x, Tensor weight, float epsilon, Tensor y, Tensor rstd) where V : struct, IVector<V>
+    private static void Forward<V>(Tensor left, Tensor right, float scale, Tensor x, Tensor weight, float epsilon, Tensor y, Tensor rstd) where V : struct, IVector<V>
     {
-        var work = new ForwardWork<V> { X = x, Weight = weight, Epsilon = epsilon, Y = y, Rstd = rstd, Rows = new(x.Rows, x.Columns) };
+        var work = new ForwardWork<V> { Left = left, Right = right, Scale = scale, X = x, Weight = weight, Epsilon = epsilon, Y = y, Rstd = rstd, Rows = new(x.Rows, x.Columns) };
         WorkerTeam.Run(ref work, work.Rows.Tasks);
     }
 
@@ -45,16 +55,19 @@ internal static class RmsNormCpu
 
     private unsafe struct ForwardWork<V> : IParallelWork where V : struct, IVector<V>
     {
-        public Tensor X, Weight, Y, Rstd;
-        public float Epsilon;
+        // Left and Right, where they are given, become X first.
+        public Tensor Left, Right, X, Weight, Y, Rstd;
+        public float Scale, Epsilon;
         public RowPartition Rows;
 
         public readonly void Execute(int task)
         {
             int channels = X.Columns;
             float* x = X.Pointer<float>(), weight = Weight.Pointer<float>(), y = Y.Pointer<float>(), rstd = Rstd.Pointer<float>();
+            float* left = Left.Pointer<float>(), right = Right.Pointer<float>();
             for (long t = Rows.First(task); t < Rows.End(task); t++)
             {
+                if (left != null) RmsNormRow.Combine<V>(left + t * channels, right + t * channels, Scale, x + t * channels, channels);
                 rstd[t] = RmsNormRow.InverseRms<V>(x + t * channels, channels, Epsilon);
                 RmsNormRow.Scale<V>(x + t * channels, weight, rstd[t], y + t * channels, channels);
             }

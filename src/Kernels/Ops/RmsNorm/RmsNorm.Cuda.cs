@@ -9,13 +9,18 @@ namespace Bellman.Kernels.Ops.RmsNorm;
 /// </summary>
 internal static class RmsNormCuda
 {
-    private static readonly KernelTable<(int Columns, DType Type)> Forwards = new(x => StageForward(x.Columns, x.Type));
+    private static readonly KernelTable<(int Columns, DType Type)> Forwards = new(x => StageForward(x.Columns, x.Type, adds: false)), AddForwards = new(x => StageForward(x.Columns, x.Type, adds: true));
     private static readonly KernelTable<(int Columns, DType Type)> Inputs = new(x => StageInput(x.Columns, x.Type));
     private static readonly KernelTable<(int Columns, DType Type)> Weights = new(x => StageWeight(x.Columns, x.Type));
 
     public static void Forward(KernelDevice device, Tensor x, Tensor weight, float epsilon, Tensor y, Tensor rstd)
     {
         if (x.Rows > 0) device.Launch(Forwards[(x.Columns, x.Type)], new(x.Rows), [x, weight, epsilon, y, rstd]);
+    }
+
+    public static void AddForward(KernelDevice device, Tensor x, Tensor y, float scale, Tensor sum, Tensor weight, float epsilon, Tensor normed, Tensor rstd)
+    {
+        if (x.Rows > 0) device.Launch(AddForwards[(x.Columns, x.Type)], new(x.Rows), [x, y, scale, sum, weight, epsilon, normed, rstd]);
     }
 
     public static void Backward(KernelDevice device, Tensor dy, Tensor x, Tensor weight, Tensor rstd, Tensor dx, Tensor dWeight)
@@ -26,17 +31,26 @@ internal static class RmsNormCuda
         device.Launch(Inputs[(x.Columns, x.Type)], new(x.Rows), [dy, x, weight, rstd, dx]);
     }
 
-    private static Kernel StageForward(int columns, DType type)
+    private static Kernel StageForward(int columns, DType type, bool adds)
     {
-        var k = new KernelBuilder($"rms_norm_forward_{type.ToString().ToLowerInvariant()}_c{columns}", RowTile.ThreadsFor(columns));
-        Floats x = k.ArgumentFloats("x", type), weight = k.ArgumentFloats("weight", type);
+        var k = new KernelBuilder($"rms_norm_{(adds ? "add_" : "")}forward_{type.ToString().ToLowerInvariant()}_c{columns}", RowTile.ThreadsFor(columns));
+        Floats x = k.ArgumentFloats("x", type), other = adds ? k.ArgumentFloats("y", type) : default;
+        F32 scale = adds ? k.ArgumentF32("scale") : default;
+        Floats total = adds ? k.ArgumentFloats("sum", type) : default, weight = k.ArgumentFloats("weight", type);
         F32 epsilon = k.ArgumentF32("epsilon");
-        Floats y = k.ArgumentFloats("y", type), rstd = k.ArgumentFloats("rstd", DType.F32);
+        Floats y = k.ArgumentFloats(adds ? "normed" : "y", type), rstd = k.ArgumentFloats("rstd", DType.F32);
         Shared<F32> sums = k.Shared<F32>(k.Warps), maxima = k.Shared<F32>(k.Warps), again = k.Shared<F32>(k.Warps);
         var tile = new RowTile(k, columns);
         S32 row = k.BlockX;
 
         F32[] values = tile.Load(x.Row(row, columns));
+        if (adds)
+        {
+            F32[] added = tile.Load(other.Row(row, columns));
+            // What is normalised is what is kept: the backward reads the sum as it was rounded.
+            values = [.. values.Zip(added, (v, u) => scale.Fma(u, v)).Select(v => type == DType.BF16 ? Packed.Of(v, k.Number(0)).Low : v)];
+            tile.Store(total.Row(row, columns), values);
+        }
         F32 factor = InverseRms(k, values, columns, epsilon, v => k.BlockSum(v, sums), v => k.BlockMax(v, maxima), v => k.BlockSum(v, again));
         F32[] w = tile.Load(weight);
         tile.Store(y.Row(row, columns), [.. values.Zip(w, (v, u) => v * factor * u)]);

@@ -15,6 +15,13 @@ internal static class RmsNormReference
         }
     }
 
+    public static void AddForward(
+        ReadOnlySpan<double> x, ReadOnlySpan<double> y, double scale, Span<double> sum, ReadOnlySpan<double> weight, double epsilon, Span<double> normed, Span<double> rstd)
+    {
+        for (int i = 0; i < sum.Length; i++) sum[i] = x[i] + scale * y[i];
+        Forward(sum, weight, epsilon, normed, rstd);
+    }
+
     public static void Backward(
         ReadOnlySpan<double> dy, ReadOnlySpan<double> x, ReadOnlySpan<double> weight, ReadOnlySpan<double> rstd, Span<double> dx, Span<double> dWeight)
     {

@@ -37,6 +37,15 @@ internal static unsafe class RmsNormRow
         return (float)(1 / Math.Sqrt(squares / n + epsilon));
     }
 
+    /// <summary>sum = x + scale · y.</summary>
+    public static void Combine<V>(float* x, float* y, float scale, float* sum, int n) where V : struct, IVector<V>
+    {
+        V factor = V.Broadcast(scale);
+        int c = 0;
+        for (; c <= n - V.Count; c += V.Count) V.Store(V.MultiplyAdd(V.Load(y + c), factor, V.Load(x + c)), sum + c);
+        if (c < n) VectorTail.Store(V.MultiplyAdd(VectorTail.Load<V>(y + c, n - c), factor, VectorTail.Load<V>(x + c, n - c)), sum + c, n - c);
+    }
+
     /// <summary>y = x · rstd · w.</summary>
     public static void Scale<V>(float* x, float* weight, float rstd, float* y, int n) where V : struct, IVector<V>
     {
