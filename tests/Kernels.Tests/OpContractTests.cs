@@ -81,9 +81,14 @@ public sealed class OpContractTests
         foreach ((string name, Action call) in Calls(Device.Cpu.Create))
         {
             for (int i = 0; i < 3; i++) call();
-            long before = GC.GetAllocatedBytesForCurrentThread();
-            for (int i = 0; i < 10; i++) call();
-            long allocated = GC.GetAllocatedBytesForCurrentThread() - before;
+            // The runtime allocates when a thread first waits for another, whenever that may be: an op that allocates does so in each of three rounds.
+            long allocated = long.MaxValue;
+            for (int round = 0; round < 3 && allocated > 0; round++)
+            {
+                long before = GC.GetAllocatedBytesForCurrentThread();
+                for (int i = 0; i < 10; i++) call();
+                allocated = Math.Min(allocated, GC.GetAllocatedBytesForCurrentThread() - before);
+            }
             Assert.True(allocated == 0, $"{name} allocated {allocated} bytes in ten calls");
         }
     });
