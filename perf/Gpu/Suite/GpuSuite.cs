@@ -91,6 +91,8 @@ internal sealed class GpuSuite(TextWriter log, Func<ProcessStartInfo> child, Tim
             }
         }
         if (!process.WaitForExit(limit)) process.Kill(entireProcessTree: true);
+        // The end is known before the last words are: this waits for them.
+        process.WaitForExit();
         if (finished || first + done >= items.Count) return done;
         string said;
         lock (errors) said = errors.ToString();
