@@ -35,12 +35,13 @@ internal static class EvalCommand
             Notes =
             [
                 "An answer that was cut at a limit counts as wrong. Greedy ignores --temperature. Same seed, same answers, whatever --memory.",
-                "--sweep runs each search at each size: N of the votes and best-of-n, B of beam, lookahead and dvts, walks of mcts.",
+                "--sweep runs each search at each size: N of the votes and the best-of-n, B of beam, lookahead and dvts, walks of mcts.",
             ],
             Examples =
             [
                 ("bellman eval --model runs/oreo/policy --data gsm8k/test.jsonl --format gsm8k", "greedy decoding"),
                 ("bellman eval --model runs/oreo/policy --value runs/oreo/value --data gsm8k/test.jsonl --format gsm8k --search beam --width 5 --trees trees.html", "step beam search guided by the value model, with its trees"),
+                ("bellman eval --model runs/dpo/policy --reference models/sft --beta 0.1 --data gsm8k/test.jsonl --format gsm8k --search best-of-n", "no value model: scores are β times the log-ratio to the policy that training started from"),
                 ("bellman eval --model runs/oreo/policy --value runs/oreo/value --data gsm8k/test.jsonl --format gsm8k --search vote,beam --sweep 1,2,4,8 --report sweep.html", "accuracy against budget"),
             ],
         };
@@ -54,7 +55,7 @@ internal static class EvalCommand
         command.SetAction(parsed =>
         {
             string source = parsed.GetValue(data)!, form = parsed.GetValue(format)!;
-            search.Check(parsed);
+            search.Check(parsed, parsed.GetValue(model)!);
             prompts.Check(parsed);
             int[] sizes = parsed.GetValue(sweep) ?? [];
             IReadOnlyList<(AnswerSearch Search, string Name)> searches = search.Searches(parsed);

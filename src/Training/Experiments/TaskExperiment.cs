@@ -113,18 +113,17 @@ public sealed partial class TaskExperiment
     /// <param name="stage">Name, progress, cancellation.</param>
     /// <exception cref="BellmanException">The width is not from 1 to 4096.</exception>
     public AnswerSet Beam(LanguageModel policy, ValueModel value, ProblemSet set, int width, float temperature, ExperimentStage stage) =>
-        Search(policy, value, set, AnswerSearch.Beam, new AnswerSearchSizes { Width = width }, temperature, stage).Answers;
+        Search(new SearchModels(policy, value), set, AnswerSearch.Beam, new AnswerSearchSizes { Width = width }, temperature, stage).Answers;
 
     /// <summary>Answers found by any search. Votes are for whole walks, as all walks end at the goal.</summary>
-    /// <param name="policy">Draws the steps.</param>
-    /// <param name="value">Scores them.</param>
+    /// <param name="models">Who draws the steps, and by what they are scored.</param>
     /// <param name="set">The problems.</param>
     /// <param name="search">The search.</param>
     /// <param name="sizes">Its sizes.</param>
     /// <param name="temperature">Temperature of the draws.</param>
     /// <param name="stage">Name, progress, cancellation.</param>
-    /// <exception cref="BellmanException">A size is out of range.</exception>
-    public SearchedSet Search(LanguageModel policy, ValueModel value, ProblemSet set, AnswerSearch search, AnswerSearchSizes sizes, float temperature, ExperimentStage stage)
+    /// <exception cref="BellmanException">A size is out of range, or the search reads scores and there is no model for them.</exception>
+    public SearchedSet Search(SearchModels models, ProblemSet set, AnswerSearch search, AnswerSearchSizes sizes, float temperature, ExperimentStage stage)
     {
         var samples = new GradedSample[set.Count];
         int done = 0;
@@ -135,7 +134,7 @@ public sealed partial class TaskExperiment
             StepEnd = StopRule.Strings(Tokenizer, ["\n"]), MaxSteps = Options.MaxNewTokens,
             Sampling = new SamplingOptions { Temperature = temperature, MaxTokens = Options.MaxNewTokens, Seed = Options.Seed },
         };
-        using var tree = new TreeSearch(new SearchModels(policy, value), options);
+        using var tree = new TreeSearch(models, options);
         tree.Run(sizes.Create(search, new WholeText(Tokenizer)), set.Prompts, x =>
         {
             samples[x.Problem] = Grade(set, x.Problem, x.Best.Solution(), x.Best.IsFinished);

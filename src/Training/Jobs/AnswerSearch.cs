@@ -22,6 +22,12 @@ public enum AnswerSearch
     /// <summary>The finished one of N samples of highest value.</summary>
     BestOfN,
 
+    /// <summary>The finished one of N samples whose lowest value after a step is highest.</summary>
+    BestOfNMinimum,
+
+    /// <summary>The finished one of N samples whose mean value over its steps is highest.</summary>
+    BestOfNMean,
+
     /// <summary>Step beam search guided by the value.</summary>
     Beam,
 
@@ -42,7 +48,7 @@ public sealed record AnswerSearchSizes
     public static IReadOnlyDictionary<string, AnswerSearch> Names { get; } = new Dictionary<string, AnswerSearch>
     {
         ["greedy"] = AnswerSearch.Greedy, ["sample"] = AnswerSearch.Sample, ["vote"] = AnswerSearch.Vote, ["weighted-vote"] = AnswerSearch.WeightedVote, ["best-of-n"] = AnswerSearch.BestOfN,
-        ["beam"] = AnswerSearch.Beam, ["dvts"] = AnswerSearch.Dvts, ["lookahead"] = AnswerSearch.Lookahead, ["mcts"] = AnswerSearch.Mcts,
+        ["best-of-n-min"] = AnswerSearch.BestOfNMinimum, ["best-of-n-mean"] = AnswerSearch.BestOfNMean, ["beam"] = AnswerSearch.Beam, ["dvts"] = AnswerSearch.Dvts, ["lookahead"] = AnswerSearch.Lookahead, ["mcts"] = AnswerSearch.Mcts,
     };
 
     /// <summary>N of vote, weighted vote and best-of-n.</summary>
@@ -59,9 +65,6 @@ public sealed record AnswerSearchSizes
 
     /// <summary>Walks of mcts.</summary>
     public int Simulations { get; init; } = 16;
-
-    /// <summary>Which of a solution's values best-of-n goes by.</summary>
-    public StepValues Values { get; init; }
 
     /// <summary>The same with the one number changed that says how much the search may try: N, B or walks.</summary>
     public AnswerSearchSizes Scaled(AnswerSearch search, int size) => search switch
@@ -88,7 +91,9 @@ public sealed record AnswerSearchSizes
             AnswerSearch.Sample => new SampleSearch(isGreedy: false),
             AnswerSearch.Vote => new VoteSearch(Samples, answers),
             AnswerSearch.WeightedVote => new VoteSearch(Samples, answers, isWeighted: true),
-            AnswerSearch.BestOfN => new BestOfN(Samples, Values),
+            AnswerSearch.BestOfN => new BestOfN(Samples),
+            AnswerSearch.BestOfNMinimum => new BestOfN(Samples, StepValues.Minimum),
+            AnswerSearch.BestOfNMean => new BestOfN(Samples, StepValues.Mean),
             AnswerSearch.Beam => new BeamSearch(Width, Expansions),
             AnswerSearch.Dvts => new DiverseSearch(Width, four),
             AnswerSearch.Lookahead => new BeamSearch(Width, Expansions, Lookahead),

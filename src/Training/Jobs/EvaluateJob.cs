@@ -111,7 +111,7 @@ public sealed class EvaluateJob
     {
         public string Read(IReadOnlyList<int> solution) => rule.Extract(tokenizer.Decode([.. solution], skipSpecialTokens: true));
 
-        public bool Same(string first, string second) => AnswerEquality.Same(first, second);
+        public bool Same(string first, string second) => rule.Same(first, second);
     }
 }
 

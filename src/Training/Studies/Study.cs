@@ -32,7 +32,10 @@ public sealed record StudyMethod(string Name, IReadOnlyList<MethodSettings> Grid
     /// <summary>Whether step beam search runs on the fine-tuned policy with the method's value model.</summary>
     public bool SearchesSft { get; init; }
 
-    /// <summary>Whose steps all searches of the sweep run on, with the method's value model: "own", "sft", both or none.</summary>
+    /// <summary>
+    /// What all searches of the sweep run on: "own", the method's policy by its V; "sft", the fine-tuned policy by the method's V; "log-ratio", the method's
+    /// policy by its log-ratio to the fine-tuned one.
+    /// </summary>
     public IReadOnlyList<string> Sweeps { get; init; } = [];
 }
 
@@ -205,10 +208,10 @@ public sealed record Study
         foreach (StudyMethod method in Methods)
         {
             string key = $"methods.{method.Name}";
-            Refuse(method.Sweeps.Count > 0 && !method.Grid[0].UsesValue, key + ".sweep", $"{key}.sweep: {values.Text(key + ".method")} trains no value model to search with");
+            Refuse(method.Sweeps.Any(x => x != StudySweep.LogRatioPolicy) && !method.Grid[0].UsesValue, key + ".sweep", $"{key}.sweep: {values.Text(key + ".method")} trains no value model to search with; only {StudySweep.LogRatioPolicy} needs none");
             Refuse(method.Sweeps.Count > 0 && Sweeps.Count == 0, key + ".sweep", $"{key}.sweep: the study names no search; add a section such as sweep: {{beam: [2, 4]}}");
             foreach (string word in method.Sweeps)
-                Refuse(word is not ("own" or "sft"), key + ".sweep", $"{key}.sweep: expected own or sft, received '{word}'");
+                Refuse(!StudySweep.Policies.Contains(word), key + ".sweep", $"{key}.sweep: expected {string.Join(", ", StudySweep.Policies)}, received '{word}'");
             Refuse(method.Name == SftName, key + ".method", $"{key}: the name '{SftName}' is that of the policy that all methods start from; choose another");
             Refuse((method.SearchesOwn || method.SearchesSft) && !method.Grid[0].UsesValue, key + ".search", $"{key}.search: {values.Text(key + ".method")} trains no value model to search with");
             foreach (string word in values.Texts(key + ".search"))

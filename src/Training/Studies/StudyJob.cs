@@ -112,14 +112,14 @@ public sealed class StudyJob
     }
 
     /// <summary>The temperature that does best on validation problems; of equal ones the first.</summary>
-    private float ChooseTemperature(StudySeedRun run, string method, string policy, StudyModels searched, StudyModels value, StudySweep sweep, List<StudySweepTrial> trials)
+    private float ChooseTemperature(StudySeedRun run, string method, string policy, StudyModels trained, double beta, StudySweep sweep, List<StudySweepTrial> trials)
     {
         if (_study.SweepTemperatures.Count == 1) return _study.SweepTemperatures[0];
         int size = sweep.Sizes[sweep.Sizes.Count / 2];
         StudySweepTrial[] tried =
         [
             .. _study.SweepTemperatures.Select(t => new StudySweepTrial(policy, sweep.Name, t,
-                run.Sweep(string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{sweep.Name} {size} of {policy} with V of {method}, temperature {t}"), policy, searched, value, sweep, size, t, TaskSplit.Validation).HeldOut.Accuracy)),
+                run.Sweep(string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{sweep.Name} {size}, {StudySweeps.Title(method, policy)}, temperature {t}"), policy, trained, beta, sweep, size, t, TaskSplit.Validation).HeldOut.Accuracy)),
         ];
         trials.AddRange(tried);
         return (float)tried.MaxBy(x => x.Accuracy)!.Temperature;
@@ -147,12 +147,13 @@ public sealed class StudyJob
         foreach (string policy in method.Sweeps)
             foreach (StudySweep sweep in _study.Sweeps)
             {
-                StudyModels searched = policy == "sft" ? sft : first;
+                // Without scores it would draw the same as with V.
+                if (policy == StudySweep.LogRatioPolicy && !AnswerSearchSizes.NeedsScores(sweep.Search)) continue;
                 if (_study.TunesEachSeed || !temperatures.ContainsKey((method.Name, policy, sweep.Name)))
-                    temperatures[(method.Name, policy, sweep.Name)] = ChooseTemperature(run, method.Name, policy, searched, first, sweep, trials);
+                    temperatures[(method.Name, policy, sweep.Name)] = ChooseTemperature(run, method.Name, policy, first, settings.Beta, sweep, trials);
                 float temperature = temperatures[(method.Name, policy, sweep.Name)];
                 foreach (int size in sweep.Sizes)
-                    points.Add(run.Sweep($"{sweep.Name} {size} of {policy} with V of {method.Name}", policy, searched, first, sweep, size, temperature, TaskSplit.HeldOut));
+                    points.Add(run.Sweep($"{sweep.Name} {size}, {StudySweeps.Title(method.Name, policy)}", policy, first, settings.Beta, sweep, size, temperature, TaskSplit.HeldOut));
             }
         ValueNumbers? value = settings.UsesValue ? run.CheckValue($"{method.Name}, checking values", sft, first) : null;
         return new StudyMethodResult(method.Name, settings, StudySeedRun.Seconds(first), [.. rounds], [.. searches], [.. points], [.. trials], value, StudySeedRun.Curves(first));

@@ -74,7 +74,7 @@ internal static class StudyKeys
         Size("methods.*.rounds", "1", "Rounds of collecting with the current policy and training on it.", Bounds.FromOne),
         new("methods.*.value_start", KeyKind.Choice, "previous", "Where the value model of a later round starts: from the previous one, or from the policy with a zero head.") { Choices = ["previous", "policy"] },
         new("methods.*.search", KeyKind.Texts, "", "Which policies are searched with the method's value model: own, sft, or both."),
-        new("methods.*.sweep", KeyKind.Texts, "", "The same for all searches and sizes that sweep names."),
+        new("methods.*.sweep", KeyKind.Texts, "", "What all searches and sizes that sweep names run on: own and sft as above, and log-ratio: the method's policy, scored by β times its log-ratio to the fine-tuned one instead of by a value model."),
     ];
 
     /// <summary>The table.</summary>

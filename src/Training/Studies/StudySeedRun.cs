@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Bellman.Kernels;
 using Bellman.Runtime.Models;
+using Bellman.Runtime.Search;
 using Bellman.Training.Data;
 using Bellman.Training.Experiments;
 using Bellman.Training.Jobs;
@@ -145,14 +146,24 @@ internal sealed class StudySeedRun
         });
 
     /// <summary>Answers by a search of the sweep to the first problems of a split.</summary>
-    public StudySweepPoint Sweep(string name, string policyName, StudyModels policy, StudyModels value, StudySweep sweep, int size, float temperature, TaskSplit split)
+    /// <param name="name">Name of the stage.</param>
+    /// <param name="policyName">One of <see cref="StudySweep.Policies"/>.</param>
+    /// <param name="trained">The method's models.</param>
+    /// <param name="beta">β of the method's training, for log-ratios.</param>
+    /// <param name="sweep">The search.</param>
+    /// <param name="size">Its size.</param>
+    /// <param name="temperature">Temperature of the draws.</param>
+    /// <param name="split">Whose problems.</param>
+    public StudySweepPoint Sweep(string name, string policyName, StudyModels trained, double beta, StudySweep sweep, int size, float temperature, TaskSplit split)
     {
+        StudyModels policy = policyName == StudySweep.SftPolicy ? Sft() : trained;
         int count = split == TaskSplit.Validation ? _study.SweepValidation : _study.SweepHeldOut;
-        return _cache.Result(StudyCache.KeyOf("sweep", policyName, policy.Key, value.Key, sweep.Name, size, temperature, split.ToString(), count), () =>
+        return _cache.Result(StudyCache.KeyOf("sweep", policyName, policy.Key, trained.Key, sweep.Name, size, temperature, split.ToString(), count), () =>
         {
             using LanguageModel model = LanguageModel.Load(policy.Policy);
-            using ValueModel critic = ValueModel.Load(value.Value);
-            SearchedSet found = _experiment.Search(model, critic, _experiment.Problems(split, count), sweep.Search, new AnswerSearchSizes().Scaled(sweep.Search, size), temperature, Stage(name));
+            using LanguageModel? reference = policyName == StudySweep.LogRatioPolicy ? LanguageModel.Load(Sft().Policy) : null;
+            using ValueModel? critic = reference is null ? ValueModel.Load(trained.Value) : null;
+            SearchedSet found = _experiment.Search(new SearchModels(model, critic, reference, (float)beta), _experiment.Problems(split, count), sweep.Search, new AnswerSearchSizes().Scaled(sweep.Search, size), temperature, Stage(name));
             return new StudySweepPoint(policyName, sweep.Name, size, temperature, found.TokensPerProblem, found.Answers.Samples.Count(x => !x.IsFinished), StudyVerdicts.Of(found.Answers.Right));
         });
     }

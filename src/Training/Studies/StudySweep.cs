@@ -11,19 +11,28 @@ namespace Bellman.Training.Studies;
 /// <param name="Sizes">N, B or walks, in the order that the study gives.</param>
 public sealed record StudySweep(string Name, IReadOnlyList<int> Sizes)
 {
+    /// <summary>Searches the fine-tuned policy by the method's V.</summary>
+    internal const string SftPolicy = "sft";
+
+    /// <summary>Searches the method's policy by its log-ratio to the fine-tuned one.</summary>
+    internal const string LogRatioPolicy = "log-ratio";
+
+    /// <summary>What methods.*.sweep may name; "own" searches the method's policy by its V.</summary>
+    internal static string[] Policies { get; } = ["own", SftPolicy, LogRatioPolicy];
+
     /// <summary>The search.</summary>
     internal AnswerSearch Search => AnswerSearchSizes.Names[Name];
 }
 
 /// <summary>What a temperature gave on validation problems.</summary>
-/// <param name="Policy">"own" or "sft": whose steps were searched.</param>
+/// <param name="Policy">"own", "sft" or "log-ratio": whose steps were searched, and by what.</param>
 /// <param name="Search">The search, at the middle one of its sizes.</param>
 /// <param name="Temperature">Temperature of the draws.</param>
 /// <param name="Accuracy">Share of right answers.</param>
 public sealed record StudySweepTrial(string Policy, string Search, double Temperature, double Accuracy);
 
 /// <summary>A search at one size.</summary>
-/// <param name="Policy">"own" or "sft": whose steps were searched.</param>
+/// <param name="Policy">"own", "sft" or "log-ratio": whose steps were searched, and by what.</param>
 /// <param name="Search">The search.</param>
 /// <param name="Size">Its size.</param>
 /// <param name="Temperature">Temperature of the draws.</param>
@@ -50,12 +59,17 @@ internal static class StudySweeps
         [.. task.Seeds[0].Methods.SelectMany(m => m.Sweeps.Select(x => (m.Method, x.Policy))).Distinct()];
 
     /// <summary>Who is searched, in words.</summary>
-    public static string Title(string method, string policy) => policy == "sft" ? $"{Study.SftName} with V of {method}" : $"{method} with its own V";
+    public static string Title(string method, string policy) => policy switch
+    {
+        StudySweep.SftPolicy => $"{Study.SftName} with V of {method}",
+        StudySweep.LogRatioPolicy => $"{method} with its log-ratio to {Study.SftName}",
+        _ => $"{method} with its own V",
+    };
 
     /// <summary>The same policy's greedy answers to the problems of the sweep.</summary>
     public static List<bool[]> Greedy(StudyTaskResult task, string method, string policy)
     {
-        List<bool[]> all = policy == "sft" ? [.. task.Seeds.Select(x => x.Sft.Right)] : StudyTables.Greedy(task, method, 1);
+        List<bool[]> all = policy == StudySweep.SftPolicy ? [.. task.Seeds.Select(x => x.Sft.Right)] : StudyTables.Greedy(task, method, 1);
         return [.. all.Select((x, seed) => x[..StudyTables.Of(task.Seeds[seed], method).Sweeps[0].HeldOut.Count])];
     }
 

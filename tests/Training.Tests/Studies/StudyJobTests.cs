@@ -19,11 +19,11 @@ public sealed class StudyJobTests
         data: {problems: 60, samples: 8}
         evaluation: {validation: 10, held_out: 12}
         search: {widths: [1, 2]}
-        sweep: {vote: [2, 4], best-of-n: [2, 4], beam: [1, 2], temperatures: [0.5, 1], validation: 5, held_out: 8}
+        sweep: {vote: [2, 4], best-of-n-min: [2, 4], beam: [1, 2], temperatures: [0.5, 1], validation: 5, held_out: 8}
         tasks:
           short: {family: board, size: 3, walls: 2, min_distance: 1, max_distance: 1, slack: 0, noise: 0}
         methods:
-          rejection: {method: rejection, lr: [1e-3, 2e-3], rounds: 2, epochs: 1}
+          rejection: {method: rejection, lr: [1e-3, 2e-3], rounds: 2, epochs: 1, sweep: [log-ratio]}
           oreo: {method: oreo_token, lr: [1e-3, 2e-3], search: [own, sft], sweep: [sft], epochs: 1}
         """;
 
@@ -44,12 +44,15 @@ public sealed class StudyJobTests
         foreach (StudySeedResult seed in task.Seeds)
         {
             StudySweepPoint[] points = seed.Methods[1].Sweeps;
-            Assert.Equal(["vote 2", "vote 4", "best-of-n 2", "best-of-n 4", "beam 1", "beam 2"], points.Select(x => $"{x.Search} {x.Size}"));
+            Assert.Equal(["vote 2", "vote 4", "best-of-n-min 2", "best-of-n-min 4", "beam 1", "beam 2"], points.Select(x => $"{x.Search} {x.Size}"));
             Assert.All(points, x => Assert.Equal(("sft", 8), (x.Policy, x.HeldOut.Count)));
             // Temperatures are chosen with the first seed, for all.
             Assert.Equal(seed.Seed == 3 ? 6 : 0, seed.Methods[1].SweepTrials.Length);
             foreach (StudySweepPoint point in points)
                 Assert.Equal(task.Seeds[0].Methods[1].SweepTrials.Where(x => x.Search == point.Search).MaxBy(x => x.Accuracy)!.Temperature, point.Temperature, 1e-6);
+            // What reads no scores draws the same whatever scores there are.
+            Assert.Equal(["best-of-n-min 2", "best-of-n-min 4", "beam 1", "beam 2"], seed.Methods[0].Sweeps.Select(x => $"{x.Search} {x.Size}"));
+            Assert.All(seed.Methods[0].Sweeps, x => Assert.Equal(("log-ratio", 8), (x.Policy, x.HeldOut.Count)));
             Assert.True(points[1].Tokens > points[0].Tokens && points[5].Tokens > points[4].Tokens);
         }
         Assert.NotEmpty(task.Pictures);
@@ -58,9 +61,9 @@ public sealed class StudyJobTests
         string table = File.ReadAllText(Path.Combine(home, "table.md"));
         Assert.Contains("| rejection |", table);
         Assert.Contains("B = 2", table);
-        Assert.Contains("| best-of-n | 4 |", table);
+        Assert.Contains("| best-of-n-min | 4 |", table);
         Assert.Contains("explicit advantage", File.ReadAllText(Path.Combine(home, "report.html")));
-        foreach (string plot in new[] { "accuracy", "rounds", "search", "sweep-oreo-sft", "calibration" })
+        foreach (string plot in new[] { "accuracy", "rounds", "search", "sweep-oreo-sft", "sweep-rejection-log-ratio", "calibration" })
             Assert.StartsWith("<svg xmlns", File.ReadAllText(Path.Combine(home, "plots", $"short-{plot}.svg")), StringComparison.Ordinal);
 
         // Nothing is trained or answered again, and nothing changes.

@@ -72,6 +72,7 @@ public sealed class StudyTests
     [InlineData("sweep.beam=[2, 2]", "different sizes")]
     [InlineData("sweep.held_out=1000000", "must not be above")]
     [InlineData("methods.a.sweep=sft", "the study names no search")]
+    [InlineData("methods.a.sweep=both", "expected own, sft, log-ratio")]
     public void Wrong_values_are_refused_with_a_remedy(string assignment, string expected)
     {
         RecipeException error = Assert.Throws<RecipeException>(() => Study.Parse(Good, overrides: [assignment]));
@@ -84,6 +85,7 @@ public sealed class StudyTests
     [InlineData("tasks: {board: {}}\nmethods: {r: {lr: 1e-3}}", "'methods.r.method' is missing")]
     [InlineData("tasks: {board: {}}\nmethods: {sft: {method: rejection, lr: 1e-3}}", "choose another")]
     [InlineData("tasks: {board: {}}\nmethods: {r: {method: rejection, lr: 1e-3, search: own}}", "no value model")]
+    [InlineData("tasks: {board: {}}\nsweep: {beam: 2}\nmethods: {r: {method: rejection, lr: 1e-3, sweep: [log-ratio, own]}}", "only log-ratio needs none")]
     [InlineData("tasks: {board: {}}\nmethods: {r: {method: rejection, lr: 1e-3}, o: {method: oreo_token, lr: [1e-3, 2e-3]}}", "equal_grids")]
     public void Studies_that_cannot_be_run_are_refused(string yaml, string expected) =>
         Assert.Contains(expected, Assert.Throws<RecipeException>(() => Study.Parse(yaml)).Message);
