@@ -28,7 +28,7 @@ internal static class Results
     public static double KlMean(Tensor kl, Tensor actionMask, Tensor sequenceStarts, double coefficient, int totalSequences, Tensor dKl)
     {
         Tensor mean = New(kl.Device, 1);
-        KlPenalty.Mean(kl, actionMask, sequenceStarts, coefficient, totalSequences, mean, dKl);
+        KlPenalty.Mean(kl, actionMask, sequenceStarts, Number(kl.Device, coefficient), totalSequences, mean, dKl);
         return mean.ToArray<double>()[0];
     }
 
@@ -36,7 +36,7 @@ internal static class Results
         Tensor logProbs, Tensor referenceLogProbs, Tensor actionMask, Tensor sequenceStarts, double coefficient, int totalSequences, Tensor dLogProbs)
     {
         Tensor mean = New(logProbs.Device, 1);
-        KlPenalty.Sampled(logProbs, referenceLogProbs, actionMask, sequenceStarts, coefficient, totalSequences, mean, dLogProbs);
+        KlPenalty.Sampled(logProbs, referenceLogProbs, actionMask, sequenceStarts, Number(logProbs.Device, coefficient), totalSequences, mean, dLogProbs);
         return mean.ToArray<double>()[0];
     }
 
@@ -47,10 +47,10 @@ internal static class Results
         return PairLossResult.Read(result);
     }
 
-    public static KtoLossResult KtoLoss(Tensor logRatios, Tensor desirable, in KtoLossOptions options, Tensor dLogRatios)
+    public static KtoLossResult KtoLoss(Tensor logRatios, Tensor desirable, in KtoLossOptions options, Tensor dLogRatios, double mismatched = 0)
     {
         Tensor result = New(logRatios.Device, KtoLossResult.Numbers);
-        Preference.KtoLoss(logRatios, desirable, options, result, dLogRatios);
+        Preference.KtoLoss(logRatios, desirable, options, result, dLogRatios, options.Form == KtoBaselineForm.Mismatched ? Number(logRatios.Device, mismatched) : default);
         return KtoLossResult.Read(result);
     }
 
@@ -102,6 +102,8 @@ internal static class Results
         for (int i = 0; i < rows.Length; i++) rows[i].Write(sources is null ? i : sources[i], words.AsSpan(i * SampleRow.Words, SampleRow.Words));
         return device.Create<int>(words, rows.Length, SampleRow.Words);
     }
+
+    private static Tensor Number(Device device, double value) => device.Create<double>([value], 1, 1);
 
     private static Tensor New(Device device, int numbers)
     {

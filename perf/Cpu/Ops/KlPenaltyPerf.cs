@@ -8,22 +8,22 @@ namespace Bellman.Perf.Ops;
 /// <summary>Benchmarks of <see cref="KlPenalty"/>.</summary>
 public class KlPenaltyPerf : OpPerf
 {
-    private Tensor _logProbs, _reference, _actions, _starts, _gradient, _mean;
+    private Tensor _logProbs, _reference, _actions, _starts, _gradient, _mean, _one;
 
     /// <inheritdoc/>
     public override OpWork WorkOf(string benchmark) => new(0, Floats((benchmark == nameof(Mean) ? 3.0 : 5.0) * Shape.T));
 
     /// <summary>The mean of given divergences.</summary>
     [Benchmark]
-    public void Mean() => KlPenalty.Mean(_logProbs, _actions, _starts, 1, 0, _mean, _gradient);
+    public void Mean() => KlPenalty.Mean(_logProbs, _actions, _starts, _one, 0, _mean, _gradient);
 
     /// <summary>The mean of sampled divergences.</summary>
     [Benchmark]
-    public void Sampled() => KlPenalty.Sampled(_logProbs, _reference, _actions, _starts, 1, 0, _mean, _gradient);
+    public void Sampled() => KlPenalty.Sampled(_logProbs, _reference, _actions, _starts, _one, 0, _mean, _gradient);
 
     /// <inheritdoc/>
     protected override void Make() =>
-        (_logProbs, _reference, _actions, _starts, _gradient, _mean) = (Normal(Shape.T, 1), Normal(Shape.T, 1), ActionMask(), SequenceStarts(), Zero(Shape.T, 1), Device.Cpu.Create(DType.F64, 1, 1));
+        (_logProbs, _reference, _actions, _starts, _gradient, _mean, _one) = (Normal(Shape.T, 1), Normal(Shape.T, 1), ActionMask(), SequenceStarts(), Zero(Shape.T, 1), Device.Cpu.Create(DType.F64, 1, 1), Device.Cpu.Create<double>([1.0], 1, 1));
 
     /// <inheritdoc/>
     protected override void Check()

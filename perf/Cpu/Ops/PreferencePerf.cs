@@ -39,7 +39,7 @@ public class PreferencePerf : OpPerf
     {
         bool[] desirable = Array.ConvertAll(_desirable.ToArray<float>(), x => x == 1);
         Check(PairLoss, () => PairLossResult.Read(_pairResult).Loss, x => PreferenceReference.PairLoss(x, Pair), "pair loss");
-        Check(KtoLoss, () => KtoLossResult.Read(_ktoResult).Loss, x => PreferenceReference.KtoLoss(x, desirable, Kto), "KTO loss");
+        Check(KtoLoss, () => KtoLossResult.Read(_ktoResult).Loss, x => PreferenceReference.KtoLoss(x, desirable, Kto, 0), "KTO loss");
     }
 
     private void Check(Action op, Func<double> loss, Func<double[], double> reference, string what)

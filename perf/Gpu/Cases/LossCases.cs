@@ -19,11 +19,11 @@ internal static class LossCases
         new("kl_penalty", r =>
         {
             SoftBellmanBatch batch = Batch(r);
-            Tensor kl = r.Single(3, r.T, 1), mean = r.SingleOutput("dKl", r.T, 1), sampled = r.SingleOutput("dLogProbs", r.T, 1), result = r.Result(1);
+            Tensor kl = r.Single(3, r.T, 1), mean = r.SingleOutput("dKl", r.T, 1), sampled = r.SingleOutput("dLogProbs", r.T, 1), result = r.Result(1), coefficient = r.Device.Create<double>([0.5], 1, 1);
             return () =>
             {
-                KlPenalty.Mean(kl, batch.ActionMask, batch.SequenceStarts, 0.5, 0, result, mean);
-                KlPenalty.Sampled(batch.LogProbs, batch.ReferenceLogProbs, batch.ActionMask, batch.SequenceStarts, 0.5, 0, result, sampled);
+                KlPenalty.Mean(kl, batch.ActionMask, batch.SequenceStarts, coefficient, 0, result, mean);
+                KlPenalty.Sampled(batch.LogProbs, batch.ReferenceLogProbs, batch.ActionMask, batch.SequenceStarts, coefficient, 0, result, sampled);
             };
         }, r => [new("kl_penalty", 4 * Single * r.T)]),
         new("sequence_sum", r =>
@@ -40,12 +40,12 @@ internal static class LossCases
         {
             Tensor ratios = r.Single(1, 1024, 1), good = r.Floats([.. Enumerable.Range(0, 1024).Select(i => i % 3 == 0 ? 1f : 0f)], 1024, 1);
             Tensor[] gradients = [.. Enumerable.Range(0, 4).Select(i => r.SingleOutput($"gradient {i}", 1024, 1))];
-            Tensor pairs = r.Result(PairLossResult.Numbers), kto = r.Result(KtoLossResult.Numbers);
+            Tensor pairs = r.Result(PairLossResult.Numbers), kto = r.Result(KtoLossResult.Numbers), mismatched = r.Device.Create<double>([0.2], 1, 1);
             return () =>
             {
                 Preference.PairLoss(ratios, new() { Beta = 0.1 }, pairs, gradients[0]);
                 Preference.PairLoss(ratios, new() { Beta = 0.1, Form = PairLossForm.Ipo }, pairs, gradients[1]);
-                Preference.KtoLoss(ratios, good, new() { Beta = 0.1, MismatchedLogRatio = 0.2 }, kto, gradients[2]);
+                Preference.KtoLoss(ratios, good, new() { Beta = 0.1 }, kto, gradients[2], mismatched);
                 Preference.KtoLoss(ratios, good, new() { Beta = 0.1, Form = KtoBaselineForm.OtherSide }, kto, gradients[3]);
             };
         }, r => [new("preference", 3 * Single * 1024)]),

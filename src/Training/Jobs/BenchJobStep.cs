@@ -63,23 +63,16 @@ internal sealed class BenchJobStep : IDisposable
     public void Run()
     {
         _metrics.Clear();
-        foreach (TrainedModel model in _method.Models) model.Model.Parameters.ClearGradients();
         var totals = new UpdateTotals(_update++, _rows.SequenceCount, _actions, _actions);
         _method.BeforeUpdate(_rows.Indices, totals);
-        _method.Accumulate(_rows, totals);
+        _method.Accumulate(_rows, totals, _optimises ? UpdatePart.Whole : UpdatePart.First);
         _method.Report(_metrics);
         foreach (TrainedModel model in _method.Models)
         {
-            if (_optimises)
-            {
-                model.Optimizer.MeasureGradients();
-                model.Optimizer.Step(LearningRate);
-            }
+            if (_optimises) model.Optimizer.ReadGradientNorm();
             // Packing the weights belongs to a step, whether or not they have changed.
             else model.Model.WeightsChanged();
         }
-        if (_optimises)
-            foreach (TrainedModel model in _method.Models) model.Optimizer.ReadGradientNorm();
         _method.AfterUpdate();
     }
 

@@ -74,16 +74,20 @@ public sealed class AdamWOptimizer : IDisposable
         return norm[0];
     }
 
-    /// <summary>Clips by the norm measured last, updates the weights and tells the model. A norm that is not finite changes nothing.</summary>
+    /// <summary>Begins a step: counts it and uploads what changes from step to step, so that <see cref="Step"/> may be part of a recorded one.</summary>
     /// <param name="learningRate">η of this step.</param>
-    public void Step(double learningRate)
+    public void Begin(double learningRate)
     {
         Span<double> numbers = stackalloc double[AdamWSettings.Numbers];
         new AdamWSettings(learningRate, _options.Beta1, _options.Beta2, _options.Epsilon, _options.WeightDecay, _options.ClipNorm).Write(++Steps, numbers);
         _model.Device.Upload<double>(numbers, _settings);
-        AdamW.Step(_tensors, _settings, _norm);
-        _model.WeightsChanged();
     }
+
+    /// <summary>
+    /// Clips by the norm measured last and updates the weights with what <see cref="Begin"/> uploaded; <see cref="DecoderModel.WeightsChanged"/>
+    /// is to follow. A norm that is not finite changes nothing.
+    /// </summary>
+    public void Step() => AdamW.Step(_tensors, _settings, _norm);
 
     /// <summary>Writes moments and step count to a safetensors file.</summary>
     public void Save(string path) => SafetensorsWriter.Write(path, Entries().Select(x => SafetensorsTensor.From(x.Name, [x.Tensor.Rows, x.Tensor.Columns], x.Tensor, DType.F32)),

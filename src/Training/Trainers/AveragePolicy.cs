@@ -13,6 +13,7 @@ internal sealed class AveragePolicy(LanguageModel policy, double decay) : IDispo
     /// <summary>The average; starts as the policy.</summary>
     public LanguageModel Model { get; } = policy.Clone(exact: true);
 
+    /// <summary>Queues the new average; <see cref="DecoderModel.WeightsChanged"/> is to follow.</summary>
     public void Update()
     {
         // d·θ̄ + (1 − d)·θ = θ + d·(θ̄ − θ), in two passes of x + s·y.
@@ -23,7 +24,6 @@ internal sealed class AveragePolicy(LanguageModel policy, double decay) : IDispo
             Residual.Combine(current.Master, average.Master, (float)decay, average.Master);
             if (average.IsRounded) Residual.Combine(average.Master, average.Master, 0, average.Value);
         }
-        Model.WeightsChanged();
     }
 
     // With every digit, as all that a resumed run goes on with.

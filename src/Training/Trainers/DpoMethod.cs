@@ -38,7 +38,8 @@ public sealed class DpoMethod : TrainingMethod
     private readonly PolicyPass _pass;
     private readonly float[] _perAction, _perSequence;
     private double _preferenceLoss, _sftLoss, _chosen, _rejected, _right;
-    private int _pairs;
+    private int _pairs, _totalPairs;
+    private StepTensors _step;
 
     /// <summary>Plans memory for micro-batches of a size.</summary>
     /// <param name="policy">π with its optimiser.</param>
@@ -46,9 +47,8 @@ public sealed class DpoMethod : TrainingMethod
     /// <param name="options">Settings.</param>
     /// <param name="maxTokens">Tokens of the largest micro-batch.</param>
     /// <param name="maxSequences">Trajectories of the largest micro-batch, two for each pair.</param>
-    public DpoMethod(TrainedModel policy, ReferenceLogProbs reference, DpoOptions options, int maxTokens, int maxSequences)
+    public DpoMethod(TrainedModel policy, ReferenceLogProbs reference, DpoOptions options, int maxTokens, int maxSequences) : base(policy)
     {
-        Models = [policy];
         _policy = (LanguageModel)policy.Model;
         _reference = reference;
         _options = options;
@@ -58,42 +58,64 @@ public sealed class DpoMethod : TrainingMethod
     }
 
     /// <inheritdoc/>
-    public override IReadOnlyList<TrainedModel> Models { get; }
-
-    /// <inheritdoc/>
     public override long ActivationBytes => _pass.Bytes + _reference.Bytes;
 
-    /// <inheritdoc/>
-    public override void Accumulate(PackedRows rows, in UpdateTotals totals)
+    private protected override MicroBatchShape Upload(PackedRows rows, in UpdateTotals totals)
     {
-        _pass.Forward(rows);
-        Tensor mask = _pass.Rows.ActionMask, starts = _pass.Rows.Tokens.SequenceStarts;
-        Tensor logProbs = _pass.Take(rows.TokenCount), reference = _pass.Take(rows.TokenCount), dLogProbs = _pass.Take(rows.TokenCount);
-        Tensor ratios = _pass.Take(rows.SequenceCount), dRatios = _pass.Take(rows.SequenceCount);
-        _pass.ToTokens(_pass.LogProbs, logProbs);
-        _pass.UploadReference(_reference, rows, _perAction, reference);
-        SequenceSum.Forward(logProbs, reference, mask, starts, _options.LengthNormalised, ratios);
-        Preference.PairLoss(ratios, new PairLossOptions
+        _pass.Upload(rows);
+        _totalPairs = totals.Sequences / 2;
+        _step = new StepTensors
         {
-            Beta = _options.Beta, Form = _options.Form, LabelSmoothing = _options.LabelSmoothing, TotalPairs = totals.Sequences / 2,
-        }, _pass.Result, dRatios);
-        dLogProbs.Clear();
-        SequenceSum.Backward(dRatios, mask, starts, _options.LengthNormalised, dLogProbs);
-        Tensor means = _options.SftWeight > 0 ? Imitate(rows.SequenceCount, totals.Sequences / 2, logProbs, dLogProbs) : default;
-        _pass.ToActions(dLogProbs, _pass.DLogProbs);
-        _pass.Backward();
+            LogProbs = _pass.Take(rows.TokenCount), Reference = _pass.Take(rows.TokenCount), DLogProbs = _pass.Take(rows.TokenCount),
+            Ratios = _pass.Take(rows.SequenceCount), DRatios = _pass.Take(rows.SequenceCount),
+        };
+        _pass.UploadReference(_reference, rows, _perAction);
+        if (_options.SftWeight > 0)
+        {
+            (_step.Means, _step.Slopes) = (_pass.Take(rows.SequenceCount), _pass.Take(rows.SequenceCount));
+            // Of each pair the chosen response is imitated.
+            Span<float> each = _perSequence.AsSpan(0, rows.SequenceCount);
+            for (int s = 0; s < each.Length; s++) each[s] = s % 2 == 0 ? (float)(-_options.SftWeight / _totalPairs) : 0;
+            _policy.Device.Upload<float>(each, _step.Slopes);
+        }
+        return _pass.Shape with { TotalSequences = totals.Sequences };
+    }
 
-        // Read once the whole step is queued.
+    private protected override void Queue()
+    {
+        StepTensors step = _step;
+        Tensor mask = _pass.Rows.ActionMask, starts = _pass.Rows.Tokens.SequenceStarts;
+        _pass.ToTokens(_pass.DLogProbs, step.Reference);
+        _pass.Forward();
+        _pass.ToTokens(_pass.LogProbs, step.LogProbs);
+        SequenceSum.Forward(step.LogProbs, step.Reference, mask, starts, _options.LengthNormalised, step.Ratios);
+        Preference.PairLoss(step.Ratios, new PairLossOptions
+        {
+            Beta = _options.Beta, Form = _options.Form, LabelSmoothing = _options.LabelSmoothing, TotalPairs = _totalPairs,
+        }, _pass.Result, step.DRatios);
+        step.DLogProbs.Clear();
+        SequenceSum.Backward(step.DRatios, mask, starts, _options.LengthNormalised, step.DLogProbs);
+        if (_options.SftWeight > 0)
+        {
+            SequenceSum.Forward(step.LogProbs, default, mask, starts, mean: true, step.Means);
+            SequenceSum.Backward(step.Slopes, mask, starts, mean: true, step.DLogProbs);
+        }
+        _pass.ToActions(step.DLogProbs, _pass.DLogProbs);
+        _pass.Backward();
+    }
+
+    private protected override void Read(PackedRows rows, in UpdateTotals totals)
+    {
         PairLossResult result = PairLossResult.Read(_pass.Result);
         _preferenceLoss += result.Loss;
         _chosen += result.ChosenReward * result.Pairs;
         _rejected += result.RejectedReward * result.Pairs;
         _right += result.Accuracy * result.Pairs;
         _pairs += result.Pairs;
-        if (means.IsEmpty) return;
+        if (_step.Means.IsEmpty) return;
         Span<float> each = _perSequence.AsSpan(0, rows.SequenceCount);
-        _policy.Device.Download(means, each);
-        for (int s = 0; s < each.Length; s += 2) _sftLoss -= each[s] / (totals.Sequences / 2);
+        _policy.Device.Download(_step.Means, each);
+        for (int s = 0; s < each.Length; s += 2) _sftLoss -= each[s] / _totalPairs;
     }
 
     /// <inheritdoc/>
@@ -120,15 +142,9 @@ public sealed class DpoMethod : TrainingMethod
         _pass.Dispose();
     }
 
-    /// <summary>Adds the gradient of the chosen responses' imitation; returns each response's mean log-prob, which its loss is made of.</summary>
-    private Tensor Imitate(int sequences, int totalPairs, Tensor logProbs, Tensor dLogProbs)
+    /// <summary>Tensors of one micro-batch: per token [T, 1], per response [S, 1]; the last two only where chosen responses are imitated.</summary>
+    private struct StepTensors
     {
-        Tensor mask = _pass.Rows.ActionMask, starts = _pass.Rows.Tokens.SequenceStarts, means = _pass.Take(sequences), slopes = _pass.Take(sequences);
-        SequenceSum.Forward(logProbs, default, mask, starts, mean: true, means);
-        Span<float> each = _perSequence.AsSpan(0, sequences);
-        for (int s = 0; s < sequences; s++) each[s] = s % 2 == 0 ? (float)(-_options.SftWeight / totalPairs) : 0;
-        _policy.Device.Upload<float>(each, slopes);
-        SequenceSum.Backward(slopes, mask, starts, mean: true, dLogProbs);
-        return means;
+        public Tensor LogProbs, Reference, DLogProbs, Ratios, DRatios, Means, Slopes;
     }
 }

@@ -20,12 +20,15 @@ public sealed class KtoMethod : TrainingMethod
     private readonly KtoOptions _options;
     private readonly PolicyPass _pass;
     private readonly PackedRows _firstPass;
+    private readonly StepRecorder<MicroBatchShape> _forwards;
+    private readonly Action _forward;
     private readonly Arena _update;
+    private readonly Tensor _mismatched;
     private readonly int _maxTokens;
     private readonly int[] _indices;
     private readonly float[] _perAction, _ratios, _labels, _slopes;
-    private double _mismatchedLogRatio;
-    private int _next;
+    private StepTensors _step;
+    private int _next, _totalSequences;
     private KtoLossResult _sum;
 
     /// <summary>Plans memory for updates of a size.</summary>
@@ -34,9 +37,8 @@ public sealed class KtoMethod : TrainingMethod
     /// <param name="options">Settings; the same that the data was prepared with.</param>
     /// <param name="maxTokens">Tokens of the largest micro-batch.</param>
     /// <param name="maxSequences">Trajectories of the largest update.</param>
-    public KtoMethod(TrainedModel policy, KtoData data, KtoOptions options, int maxTokens, int maxSequences)
+    public KtoMethod(TrainedModel policy, KtoData data, KtoOptions options, int maxTokens, int maxSequences) : base(policy)
     {
-        Models = [policy];
         _policy = (LanguageModel)policy.Model;
         _data = data;
         _options = options;
@@ -47,14 +49,13 @@ public sealed class KtoMethod : TrainingMethod
         _maxTokens = Math.Max(maxTokens, longest);
         _pass = new PolicyPass(_policy, _maxTokens, maxSequences, perToken: 3, perSequence: 3, KtoLossResult.Numbers);
         _firstPass = new PackedRows(_maxTokens, maxSequences);
+        (_forwards, _forward) = (new(_policy.Device), Forward);
         _update = new Arena(_policy.Device, 3L * (sizeof(float) * maxSequences + 64));
+        _mismatched = _policy.Device.Create(DType.F64, 1, 1);
         _indices = new int[maxSequences];
         _perAction = new float[_maxTokens];
         (_ratios, _labels, _slopes) = (new float[maxSequences], new float[maxSequences], new float[maxSequences]);
     }
-
-    /// <inheritdoc/>
-    public override IReadOnlyList<TrainedModel> Models { get; }
 
     /// <inheritdoc/>
     public override long ActivationBytes => _pass.Bytes + _data.Bytes;
@@ -72,7 +73,7 @@ public sealed class KtoMethod : TrainingMethod
             double sum = 0;
             for (int i = 0; i < count; i++) sum += _ratios[i];
             // Without a single mismatch (all data of one question) the baseline is 0.
-            _mismatchedLogRatio = count == 0 ? 0 : sum / count;
+            _policy.Device.Upload<double>([count == 0 ? 0 : sum / count], _mismatched);
             return;
         }
         trajectories.CopyTo(_indices);
@@ -82,33 +83,44 @@ public sealed class KtoMethod : TrainingMethod
         Tensor ratios = _update.Take(trajectories.Length, 1), labels = _update.Take(trajectories.Length, 1), slopes = _update.Take(trajectories.Length, 1);
         _policy.Device.Upload<float>(_ratios.AsSpan(0, trajectories.Length), ratios);
         _policy.Device.Upload<float>(_labels.AsSpan(0, trajectories.Length), labels);
-        Preference.KtoLoss(ratios, labels, Options(totals), _pass.Result, slopes);
+        Preference.KtoLoss(ratios, labels, Options(totals.Sequences), _pass.Result, slopes);
         _sum = KtoLossResult.Read(_pass.Result);
         _policy.Device.Download(slopes, _slopes.AsSpan(0, trajectories.Length));
     }
 
-    /// <inheritdoc/>
-    public override void Accumulate(PackedRows rows, in UpdateTotals totals)
+    private protected override MicroBatchShape Upload(PackedRows rows, in UpdateTotals totals)
     {
-        Tensor ratios = Forward(rows, _data.Reference), dRatios = _pass.Take(rows.SequenceCount), dLogProbs = _pass.Take(rows.TokenCount);
+        Upload(rows, _data.Reference);
+        _step.DRatios = _pass.Take(rows.SequenceCount);
+        _step.DLogProbs = _pass.Take(rows.TokenCount);
+        _totalSequences = totals.Sequences;
         if (_data.Mismatched is null)
         {
             // Loss and gradient of each response are known from the first pass, in the order of the update.
-            _policy.Device.Upload<float>(_slopes.AsSpan(_next, rows.SequenceCount), dRatios);
+            _policy.Device.Upload<float>(_slopes.AsSpan(_next, rows.SequenceCount), _step.DRatios);
             _next += rows.SequenceCount;
         }
         else
         {
-            Tensor labels = _pass.Take(rows.SequenceCount);
+            _step.Labels = _pass.Take(rows.SequenceCount);
             for (int s = 0; s < rows.SequenceCount; s++) _labels[s] = _data.Desirable[rows.Indices[s]] ? 1 : 0;
-            _policy.Device.Upload<float>(_labels.AsSpan(0, rows.SequenceCount), labels);
-            Preference.KtoLoss(ratios, labels, Options(totals), _pass.Result, dRatios);
+            _policy.Device.Upload<float>(_labels.AsSpan(0, rows.SequenceCount), _step.Labels);
         }
-        dLogProbs.Clear();
-        SequenceSum.Backward(dRatios, _pass.Rows.ActionMask, _pass.Rows.Tokens.SequenceStarts, mean: false, dLogProbs);
-        _pass.ToActions(dLogProbs, _pass.DLogProbs);
+        return _pass.Shape with { TotalSequences = totals.Sequences };
+    }
+
+    private protected override void Queue()
+    {
+        Forward();
+        if (_data.Mismatched is not null) Preference.KtoLoss(_step.Ratios, _step.Labels, Options(_totalSequences), _pass.Result, _step.DRatios, _mismatched);
+        _step.DLogProbs.Clear();
+        SequenceSum.Backward(_step.DRatios, _pass.Rows.ActionMask, _pass.Rows.Tokens.SequenceStarts, mean: false, _step.DLogProbs);
+        _pass.ToActions(_step.DLogProbs, _pass.DLogProbs);
         _pass.Backward();
-        // Read once the whole step is queued.
+    }
+
+    private protected override void Read(PackedRows rows, in UpdateTotals totals)
+    {
         if (_data.Mismatched is not null) Add(KtoLossResult.Read(_pass.Result));
     }
 
@@ -129,14 +141,16 @@ public sealed class KtoMethod : TrainingMethod
     public override void Dispose()
     {
         base.Dispose();
+        _forwards.Dispose();
         _pass.Dispose();
         _update.Dispose();
+        _mismatched.Free();
     }
 
-    private KtoLossOptions Options(in UpdateTotals totals) => new()
+    private KtoLossOptions Options(int totalSequences) => new()
     {
         Beta = _options.Beta, DesirableWeight = _options.DesirableWeight, UndesirableWeight = _options.UndesirableWeight, Form = _options.Baseline,
-        MismatchedLogRatio = _mismatchedLogRatio, TotalSequences = totals.Sequences,
+        TotalSequences = totalSequences,
     };
 
     /// <summary>Log-ratios of the first <paramref name="count"/> of <c>_indices</c>, into <c>_ratios</c>.</summary>
@@ -147,19 +161,27 @@ public sealed class KtoMethod : TrainingMethod
             int end = first, tokens = 0;
             while (end < count && (end == first || tokens + trajectories[_indices[end]].Length <= _maxTokens)) tokens += trajectories[_indices[end++]].Length;
             _firstPass.Fill(trajectories, _indices.AsSpan(first, end - first));
-            _policy.Device.Download(Forward(_firstPass, reference), _ratios.AsSpan(first, end - first));
+            Upload(_firstPass, reference);
+            _forwards.Run(_pass.Shape, _forward);
+            _policy.Device.Download(_step.Ratios, _ratios.AsSpan(first, end - first));
             first = end;
         }
     }
 
-    private Tensor Forward(PackedRows rows, ReferenceLogProbs reference)
+    private void Upload(PackedRows rows, ReferenceLogProbs reference)
     {
-        _pass.Forward(rows);
-        Tensor logProbs = _pass.Take(rows.TokenCount), referenceLogProbs = _pass.Take(rows.TokenCount), ratios = _pass.Take(rows.SequenceCount);
-        _pass.ToTokens(_pass.LogProbs, logProbs);
-        _pass.UploadReference(reference, rows, _perAction, referenceLogProbs);
-        SequenceSum.Forward(logProbs, referenceLogProbs, _pass.Rows.ActionMask, _pass.Rows.Tokens.SequenceStarts, mean: false, ratios);
-        return ratios;
+        _pass.Upload(rows);
+        _step = new StepTensors { LogProbs = _pass.Take(rows.TokenCount), Reference = _pass.Take(rows.TokenCount), Ratios = _pass.Take(rows.SequenceCount) };
+        _pass.UploadReference(reference, rows, _perAction);
+    }
+
+    /// <summary>Queues the policy and its log-ratios.</summary>
+    private void Forward()
+    {
+        _pass.ToTokens(_pass.DLogProbs, _step.Reference);
+        _pass.Forward();
+        _pass.ToTokens(_pass.LogProbs, _step.LogProbs);
+        SequenceSum.Forward(_step.LogProbs, _step.Reference, _pass.Rows.ActionMask, _pass.Rows.Tokens.SequenceStarts, mean: false, _step.Ratios);
     }
 
     private void Add(in KtoLossResult part) => _sum = new KtoLossResult
@@ -168,4 +190,10 @@ public sealed class KtoMethod : TrainingMethod
         DesirableRewards = _sum.DesirableRewards + part.DesirableRewards, UndesirableRewards = _sum.UndesirableRewards + part.UndesirableRewards,
         Desirable = _sum.Desirable + part.Desirable, Undesirable = _sum.Undesirable + part.Undesirable,
     };
+
+    /// <summary>Tensors of one micro-batch: per token [T, 1], per response [S, 1].</summary>
+    private struct StepTensors
+    {
+        public Tensor LogProbs, Reference, DLogProbs, Ratios, DRatios, Labels;
+    }
 }

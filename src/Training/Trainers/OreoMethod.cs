@@ -27,13 +27,13 @@ public sealed class OreoMethod : TrainingMethod
     private readonly DecoderActivations? _referenceActivations, _averageActivations;
     private readonly Arena _arena;
     private readonly DecoderModel?[] _allModels;
-    private readonly StepRecorder<StepShape> _steps;
-    private readonly Action _queue;
+    // α, in the device's memory: it changes from update to update where it is steered.
+    private readonly Tensor _coefficient;
     private readonly OreoStatistics _statistics = new();
     private readonly float[] _referenceBuffer;
     private KlController _controller;
     private StepTensors _step;
-    private StepShape _shape;
+    private MicroBatchShape _shape;
 
     /// <summary>Plans memory for micro-batches of a size.</summary>
     /// <param name="policy">π with its optimiser.</param>
@@ -57,9 +57,8 @@ public sealed class OreoMethod : TrainingMethod
     public OreoMethod(TrainedModel policy, TrainedModel value, ReferenceLogProbs reference, OreoOptions options, int maxTokens, int maxSequences)
         : this(policy, value, null, reference, options, maxTokens, maxSequences) { }
 
-    private OreoMethod(TrainedModel policy, TrainedModel value, LanguageModel? reference, ReferenceLogProbs? cached, OreoOptions options, int maxTokens, int maxSequences)
+    private OreoMethod(TrainedModel policy, TrainedModel value, LanguageModel? reference, ReferenceLogProbs? cached, OreoOptions options, int maxTokens, int maxSequences) : base(policy, value)
     {
-        Models = [policy, value];
         _policy = (LanguageModel)policy.Model;
         _value = (ValueModel)value.Model;
         _reference = reference;
@@ -76,7 +75,7 @@ public sealed class OreoMethod : TrainingMethod
         // A coefficient that is learned starts at log α, so it cannot start at 0.
         _controller = new KlController(options.TargetKl, options.KlCoefficientLearningRate, Math.Log(Math.Max(options.KlCoefficient, 1e-12)));
         _allModels = [_policy, _value, _reference, _average?.Model];
-        (_steps, _queue) = (new(_policy.Device), Queue);
+        _coefficient = _policy.Device.Create(DType.F64, 1, 1);
         _rows = new DeviceRows(_policy.Device, maxTokens, maxSequences);
         _policyActivations = new DecoderActivations(_policy.Config);
         _averageActivations = _average is null ? null : new DecoderActivations(_policy.Config);
@@ -92,41 +91,39 @@ public sealed class OreoMethod : TrainingMethod
     }
 
     /// <inheritdoc/>
-    public override IReadOnlyList<TrainedModel> Models { get; }
-
-    /// <inheritdoc/>
     public override long ActivationBytes => _arena.Capacity + (_cached?.Bytes ?? 0);
 
     private double Coefficient => _options.TargetKl > 0 ? _controller.Coefficient : _options.KlCoefficient;
 
     private KlDirection Direction => _options.Kl switch { KlEstimate.Full => KlDirection.Reverse, KlEstimate.Forward => KlDirection.Forward, _ => KlDirection.None };
 
-    /// <inheritdoc/>
-    public override void Accumulate(PackedRows rows, in UpdateTotals totals)
+    private protected override MicroBatchShape Upload(PackedRows rows, in UpdateTotals totals)
     {
         _rows.Set(rows, _options.RewardScale, _options.RewardShift);
         _arena.Reset();
-        StepTensors step = TakeAll(_arena, rows.TokenCount, _rows.HeadCount);
+        _step = TakeAll(_arena, rows.TokenCount, _rows.HeadCount);
         if (_cached is not null)
         {
             // DLogProb is not in use before the backward.
             Span<float> perAction = _referenceBuffer.AsSpan(0, _rows.HeadCount);
             _cached.Fill(rows, perAction);
-            _policy.Device.Upload<float>(perAction, step.Head.DLogProb);
+            _policy.Device.Upload<float>(perAction, _step.Head.DLogProb);
         }
         foreach (DecoderModel? model in _allModels) model?.Decoder.EnsurePositions(_rows.Tokens.LongestSequence);
-        var shape = new StepShape(rows.TokenCount, _rows.HeadCount, rows.SequenceCount, totals.Sequences, totals.States, totals.Update >= Models[0].FrozenUpdates, Coefficient);
-        (_step, _shape) = (step, shape);
-        _steps.Run(shape, _queue);
-        // Read once the whole step is queued.
-        SoftBellmanResult policyLoss = SoftBellmanResult.Read(step.PolicyResult), valueLoss = _options.StopGradient ? SoftBellmanResult.Read(step.ValueResult) : policyLoss;
-        _statistics.Add(policyLoss, valueLoss, _options.Beta, rows, step, _policy.Device);
+        _policy.Device.Upload<double>([Coefficient], _coefficient);
+        return _shape = new MicroBatchShape(
+            rows.TokenCount, _rows.HeadCount, rows.SequenceCount, _arena.Used, totals.Sequences, _options.Importance == ImportanceWeighting.PerState ? totals.States : 0);
     }
 
-    /// <summary>What a micro-batch computes: all that it reads is on the device, and what it leaves is read afterwards.</summary>
-    private void Queue()
+    private protected override void Read(PackedRows rows, in UpdateTotals totals)
     {
-        (StepTensors step, StepShape shape) = (_step, _shape);
+        SoftBellmanResult policyLoss = SoftBellmanResult.Read(_step.PolicyResult), valueLoss = _options.StopGradient ? SoftBellmanResult.Read(_step.ValueResult) : policyLoss;
+        _statistics.Add(policyLoss, valueLoss, _options.Beta, rows, _step, _policy.Device);
+    }
+
+    private protected override void Queue()
+    {
+        (StepTensors step, MicroBatchShape shape) = (_step, _shape);
         PolicyForward(step);
         _value.Decoder.Forward(_rows.Tokens, _valueActivations, _arena);
         _value.Values(_valueActivations.Hidden, step.Values);
@@ -151,8 +148,10 @@ public sealed class OreoMethod : TrainingMethod
 
         _value.ValuesBackward(step.DValues, _valueActivations.Hidden, _valueActivations.HiddenGradient);
         _value.Decoder.Backward(_rows.Tokens, _valueActivations, _arena);
-        if (shape.PolicyLearns) PolicyBackward(step);
+        if (Learns(0)) PolicyBackward(step);
     }
+
+    private protected override void QueueAfterSteps() => _average?.Update();
 
     /// <inheritdoc/>
     public override void Report(MetricRecord metrics)
@@ -164,7 +163,7 @@ public sealed class OreoMethod : TrainingMethod
     /// <inheritdoc/>
     public override void AfterUpdate()
     {
-        _average?.Update();
+        _average?.Model.WeightsChanged();
         if (_options.TargetKl > 0 && double.IsFinite(_statistics.LastKl)) _controller = _controller.Next(_statistics.LastKl);
     }
 
@@ -186,7 +185,7 @@ public sealed class OreoMethod : TrainingMethod
     public override void Dispose()
     {
         base.Dispose();
-        _steps.Dispose();
+        _coefficient.Free();
         _average?.Dispose();
         _rows.Dispose();
         _arena.Dispose();
@@ -233,16 +232,16 @@ public sealed class OreoMethod : TrainingMethod
     }
 
     /// <summary>The KL's mean; its gradient goes to <c>DKl</c>, or into <c>DLogProbs</c> for the sampled estimate.</summary>
-    private void Regulariser(in StepTensors step, in StepShape shape)
+    private void Regulariser(in StepTensors step, in MicroBatchShape shape)
     {
         if (Direction == KlDirection.None)
         {
             KlPenalty.Sampled(
-                step.LogProbs, step.ReferenceLogProbs, _rows.ActionMask, _rows.Tokens.SequenceStarts, shape.Coefficient, shape.TotalSequences, step.MeanKl, step.DLogProbs);
+                step.LogProbs, step.ReferenceLogProbs, _rows.ActionMask, _rows.Tokens.SequenceStarts, _coefficient, shape.TotalSequences, step.MeanKl, step.DLogProbs);
             return;
         }
         ScatterToTokens(step.Head.Kl, step.Kl);
-        KlPenalty.Mean(step.Kl, _rows.ActionMask, _rows.Tokens.SequenceStarts, shape.Coefficient, shape.TotalSequences, step.MeanKl, step.DKl);
+        KlPenalty.Mean(step.Kl, _rows.ActionMask, _rows.Tokens.SequenceStarts, _coefficient, shape.TotalSequences, step.MeanKl, step.DKl);
     }
 
     private void PolicyBackward(in StepTensors step)
@@ -275,9 +274,6 @@ public sealed class OreoMethod : TrainingMethod
         Rows.Scatter(perAction, _rows.HeadRows, perToken);
     }
 }
-
-/// <summary>All that decides which kernels a micro-batch runs, on which tensors and with which numbers.</summary>
-internal readonly record struct StepShape(int Tokens, int HeadRows, int Sequences, int TotalSequences, int TotalStates, bool PolicyLearns, double Coefficient);
 
 /// <summary>Per-token tensors [T, 1] of one micro-batch, the head's buffers, and the losses' results.</summary>
 internal struct StepTensors

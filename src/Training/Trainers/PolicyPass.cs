@@ -8,15 +8,13 @@ namespace Bellman.Training.Trainers;
 
 /// <summary>
 /// One policy over one micro-batch after another, for objectives that look at log π of the actions alone: forward to log-probs,
-/// backward from their gradients. Owns the memory of a step.
+/// backward from their gradients. Owns the memory of a step: <see cref="Upload"/>, then further tensors, then what is queued.
 /// </summary>
 internal sealed class PolicyPass : IDisposable
 {
     private readonly LanguageModel _policy;
     private readonly DecoderActivations _activations;
     private readonly Arena _arena;
-    private readonly StepRecorder<(int, int, int, long)> _forwards, _backwards;
-    private readonly Action _forward, _backward;
     private HeadBuffers _head;
 
     /// <summary>Plans memory.</summary>
@@ -30,8 +28,6 @@ internal sealed class PolicyPass : IDisposable
     {
         _policy = policy;
         Rows = new DeviceRows(policy.Device, maxTokens, maxSequences);
-        (_forwards, _backwards) = (new(policy.Device), new(policy.Device));
-        (_forward, _backward) = (QueueForward, QueueBackward);
         _activations = new DecoderActivations(policy.Config);
         if (numbers > 0) Result = policy.Device.Create(DType.F64, 1, numbers);
         using Arena measure = Arena.Measure(policy.Device);
@@ -59,16 +55,18 @@ internal sealed class PolicyPass : IDisposable
     /// <summary>Bytes reserved.</summary>
     public long Bytes => _arena.Capacity;
 
-    /// <summary>Runs the policy; tensors of the step before are gone.</summary>
-    public void Forward(PackedRows rows)
+    /// <summary>Uploads a micro-batch; tensors of the step before are gone.</summary>
+    public void Upload(PackedRows rows)
     {
         Rows.Set(rows);
         _arena.Reset();
         _activations.Take(_arena, rows.TokenCount, save: true);
         _head = HeadBuffers.Take(_arena, _policy.Config, Rows.HeadCount);
         _policy.Decoder.EnsurePositions(Rows.Tokens.LongestSequence);
-        _forwards.Run(Shape, _forward);
     }
+
+    /// <summary>The micro-batch's sizes once all tensors are taken.</summary>
+    public MicroBatchShape Shape => new(Rows.Tokens.Tokens, Rows.HeadCount, Rows.Tokens.Sequences, _arena.Used);
 
     /// <summary>A further tensor of this step, announced in the constructor.</summary>
     public Tensor Take(int rows) => _arena.Take(rows, 1);
@@ -83,29 +81,24 @@ internal sealed class PolicyPass : IDisposable
     /// <summary>Reads the actions' numbers [N, 1] out of [T, 1].</summary>
     public void ToActions(Tensor perToken, Tensor perAction) => Kernels.Ops.Rows.Rows.Gather(perToken, Rows.HeadRows, perAction);
 
-    /// <summary>Writes the reference's log-probs of this micro-batch to [T, 1]; uses <see cref="DLogProbs"/> on the way.</summary>
-    public void UploadReference(ReferenceLogProbs reference, PackedRows rows, float[] buffer, Tensor perToken)
+    /// <summary>Uploads the reference's log-probs of this micro-batch, [N, 1], to <see cref="DLogProbs"/>, which is in use from <see cref="Backward"/> on.</summary>
+    public void UploadReference(ReferenceLogProbs reference, PackedRows rows, float[] buffer)
     {
         Span<float> perAction = buffer.AsSpan(0, Rows.HeadCount);
         reference.Fill(rows, perAction);
         _policy.Device.Upload<float>(perAction, _head.DLogProb);
-        ToTokens(_head.DLogProb, perToken);
     }
 
-    /// <summary>Adds the policy's gradients for <see cref="DLogProbs"/>.</summary>
-    public void Backward() => _backwards.Run(Shape, _backward);
-
-    // Tensors are taken from the arena in one order, so the sizes tell where all of them lie.
-    private (int Tokens, int Sequences, int HeadRows, long Memory) Shape => (Rows.Tokens.Tokens, Rows.Tokens.Sequences, Rows.HeadCount, _arena.Used);
-
-    private void QueueForward()
+    /// <summary>Queues the policy up to <see cref="LogProbs"/>.</summary>
+    public void Forward()
     {
         _policy.Decoder.Forward(Rows.Tokens, _activations, _arena);
         Kernels.Ops.Rows.Rows.Gather(_activations.Hidden, Rows.HeadRows, _head.Hidden);
         LmHead.Forward(_policy.HeadInput(_head.Hidden), default, KlDirection.None, Rows.HeadTargets, _head.Output, _arena);
     }
 
-    private void QueueBackward()
+    /// <summary>Queues the addition of the policy's gradients for <see cref="DLogProbs"/>.</summary>
+    public void Backward()
     {
         LmHead.Backward(_policy.HeadInput(_head.Hidden), default, KlDirection.None, Rows.HeadTargets, _head.Output, _head.DLogProb, default, _head.DHidden, _policy.HeadGradient, _arena);
         _activations.HiddenGradient.Clear();
@@ -115,8 +108,6 @@ internal sealed class PolicyPass : IDisposable
 
     public void Dispose()
     {
-        _forwards.Dispose();
-        _backwards.Dispose();
         Result.Free();
         Rows.Dispose();
         _arena.Dispose();

@@ -20,29 +20,34 @@ public sealed class SftMethod : TrainingMethod
     /// <param name="policy">The policy with its optimiser.</param>
     /// <param name="maxTokens">Tokens of the largest micro-batch.</param>
     /// <param name="maxSequences">Trajectories of the largest micro-batch.</param>
-    public SftMethod(TrainedModel policy, int maxTokens, int maxSequences)
+    public SftMethod(TrainedModel policy, int maxTokens, int maxSequences) : base(policy)
     {
-        Models = [policy];
         _policy = (LanguageModel)policy.Model;
         _pass = new PolicyPass(_policy, maxTokens, maxSequences);
         _perAction = new float[maxTokens];
     }
 
     /// <inheritdoc/>
-    public override IReadOnlyList<TrainedModel> Models { get; }
-
-    /// <inheritdoc/>
     public override long ActivationBytes => _pass.Bytes;
 
-    /// <inheritdoc/>
-    public override void Accumulate(PackedRows rows, in UpdateTotals totals)
+    private protected override MicroBatchShape Upload(PackedRows rows, in UpdateTotals totals)
     {
-        _pass.Forward(rows);
+        _pass.Upload(rows);
         Span<float> perAction = _perAction.AsSpan(0, _pass.Rows.HeadCount);
         perAction.Fill(-1f / totals.Actions);
         _policy.Device.Upload<float>(perAction, _pass.DLogProbs);
+        return _pass.Shape;
+    }
+
+    private protected override void Queue()
+    {
+        _pass.Forward();
         _pass.Backward();
-        // Read once the whole step is queued.
+    }
+
+    private protected override void Read(PackedRows rows, in UpdateTotals totals)
+    {
+        Span<float> perAction = _perAction.AsSpan(0, _pass.Rows.HeadCount);
         _policy.Device.Download(_pass.LogProbs, perAction);
         foreach (float logProb in perAction) _logProbSum += logProb;
         _actions += perAction.Length;

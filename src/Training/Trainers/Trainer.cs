@@ -5,8 +5,8 @@ using Bellman.Training.Metrics;
 namespace Bellman.Training.Trainers;
 
 /// <summary>
-/// The loop that all objectives share: take the update's trajectories, add up the gradients of its micro-batches, clip, step
-/// the optimisers, log, save. An update depends on the seed, its number and the models only, so a run that is resumed from a
+/// The loop that all objectives share: take the update's trajectories, add up the gradients of its micro-batches, of which the last
+/// clips and steps the optimisers, log, save. An update depends on the seed, its number and the models only, so a run that is resumed from a
 /// checkpoint continues bit for bit.
 /// </summary>
 public sealed class Trainer
@@ -92,18 +92,12 @@ public sealed class Trainer
     {
         _plan.Select(Update);
         _metrics.Clear();
-        foreach (TrainedModel model in _models) model.Model.Parameters.ClearGradients();
         var totals = new UpdateTotals(Update, _plan.SequenceCount, _plan.ActionCount, _plan.StateCount);
         _method.BeforeUpdate(_plan.Selected, totals);
         for (int part = 0; part < _plan.MicroBatchCount; part++)
         {
             _plan.Fill(part, _rows);
-            _method.Accumulate(_rows, totals);
-        }
-        foreach (TrainedModel model in _models)
-        {
-            model.Optimizer.MeasureGradients();
-            if (Update >= model.FrozenUpdates) model.Optimizer.Step(model.Schedule.At((int)Update));
+            _method.Accumulate(_rows, totals, (part == 0 ? UpdatePart.First : 0) | (part == _plan.MicroBatchCount - 1 ? UpdatePart.Last : 0));
         }
         _method.Report(_metrics);
         foreach (TrainedModel model in _models)

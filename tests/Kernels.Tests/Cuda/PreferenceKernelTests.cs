@@ -39,19 +39,19 @@ public sealed class PreferenceKernelTests
     [Fact]
     public void Kto_losses_agree_with_the_cpu()
     {
-        KtoLossOptions[] forms =
+        (KtoLossOptions, double)[] forms =
         [
-            new() { Beta = 0.3, DesirableWeight = 1, UndesirableWeight = 1.5, MismatchedLogRatio = 0.7, TotalSequences = 9 },
-            new() { Beta = 0.3, DesirableWeight = 1, UndesirableWeight = 1.5, MismatchedLogRatio = -0.7 },
-            new() { Beta = 3, DesirableWeight = 0.5, UndesirableWeight = 2, Form = KtoBaselineForm.OtherSide },
+            (new() { Beta = 0.3, DesirableWeight = 1, UndesirableWeight = 1.5, TotalSequences = 9 }, 0.7),
+            (new() { Beta = 0.3, DesirableWeight = 1, UndesirableWeight = 1.5 }, -0.7),
+            (new() { Beta = 3, DesirableWeight = 0.5, UndesirableWeight = 2, Form = KtoBaselineForm.OtherSide }, 0),
         ];
-        foreach (KtoLossOptions options in forms)
+        foreach ((KtoLossOptions options, double mismatched) in forms)
             foreach (int rows in (int[])[1, 5, 300])
             {
                 float[] ratios = OpTest.Normal(rows, rows, 2), good = [.. OpTest.Integers(3, rows, 2).Select(x => (float)x)];
                 Tensor expected = Device.Cpu.Create(DType.F32, rows, 1), actual = _test.Output(DType.F32, rows, 1);
-                KtoLossResult e = Results.KtoLoss(Device.Cpu.Create<float>(ratios, rows, 1), Device.Cpu.Create<float>(good, rows, 1), options, expected);
-                KtoLossResult a = Results.KtoLoss(_test.Single(ratios, rows, 1), _test.Single(good, rows, 1), options, actual);
+                KtoLossResult e = Results.KtoLoss(Device.Cpu.Create<float>(ratios, rows, 1), Device.Cpu.Create<float>(good, rows, 1), options, expected, mismatched);
+                KtoLossResult a = Results.KtoLoss(_test.Single(ratios, rows, 1), _test.Single(good, rows, 1), options, actual, mismatched);
                 foreach ((double one, double other) in (ReadOnlySpan<(double, double)>)
                     [
                         (e.Loss, a.Loss), (e.DesirableBaseline, a.DesirableBaseline), (e.UndesirableBaseline, a.UndesirableBaseline),
@@ -60,7 +60,8 @@ public sealed class PreferenceKernelTests
                 TensorComparer.CloseToScale(expected.ToArray<float>(), Read(actual), 1e-6, "gradient");
                 Assert.Equal((e.Desirable, e.Undesirable), (a.Desirable, a.Undesirable));
             }
-        Assert.True(double.IsNaN(Results.KtoLoss(_test.Single([float.NaN, 1], 2, 1), _test.Single([1, 0], 2, 1), forms[2], _test.Output(DType.F32, 2, 1)).Loss));
+        Assert.True(double.IsNaN(Results.KtoLoss(_test.Single([float.NaN, 1], 2, 1), _test.Single([1, 0], 2, 1), forms[2].Item1, _test.Output(DType.F32, 2, 1)).Loss));
+        Assert.True(double.IsNaN(Results.KtoLoss(_test.Single([0, 1], 2, 1), _test.Single([1, 0], 2, 1), forms[0].Item1, _test.Output(DType.F32, 2, 1), double.NaN).Loss));
     }
 
     [Fact]

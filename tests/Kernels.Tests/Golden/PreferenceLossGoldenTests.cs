@@ -63,8 +63,8 @@ public sealed class PreferenceLossGoldenTests
         KtoLossResult result = Results.KtoLoss(Column([.. chosen, .. rejected]), Column([.. chosen.Select(_ => 1f), .. rejected.Select(_ => 0f)]), new()
         {
             Beta = record.GetProperty("beta").GetDouble(), DesirableWeight = Weight("desirable_weight"), UndesirableWeight = Weight("undesirable_weight"),
-            Form = vanilla ? KtoBaselineForm.OtherSide : KtoBaselineForm.Mismatched, MismatchedLogRatio = vanilla ? 0 : Ratios(file, batch, "KL").Average(x => (double)x),
-        }, d);
+            Form = vanilla ? KtoBaselineForm.OtherSide : KtoBaselineForm.Mismatched,
+        }, d, vanilla ? 0 : Ratios(file, batch, "KL").Average(x => (double)x));
         if (!vanilla) TensorComparer.Close(record.GetProperty("KL").GetDouble(), result.DesirableBaseline, 1e-6, Tolerance, $"{key} baseline");
         TensorComparer.Close(record.GetProperty("loss_f32").GetDouble(), result.Loss, 1e-7, Tolerance, $"{key} loss");
         float[] gradient = d.ToArray<float>();
@@ -109,8 +109,8 @@ public sealed class PreferenceLossGoldenTests
         Tensor d = Column(new float[matched]);
         KtoLossResult result = Results.KtoLoss(rows.Ratios(), Column([.. labels.Take(matched).Select(x => (float)x)]), new()
         {
-            Beta = record.GetProperty("beta").GetDouble(), DesirableWeight = 1, UndesirableWeight = 1, MismatchedLogRatio = mismatched,
-        }, d);
+            Beta = record.GetProperty("beta").GetDouble(), DesirableWeight = 1, UndesirableWeight = 1,
+        }, d, mismatched);
         TensorComparer.Close(record.GetProperty("KL").GetDouble(), result.DesirableBaseline, 1e-6, Tolerance, $"{key} baseline");
         TensorComparer.Close(record.GetProperty("loss_f32").GetDouble(), result.Loss, 1e-7, Tolerance, $"{key} loss");
         TensorComparer.CloseToScale(file.Floats($"{key}/grad_policy_logits"), rows.LogitGradient(d), Tolerance, $"{key} gradient of the logits");

@@ -12,11 +12,11 @@ public sealed class PreferenceTests
         new() { Beta = 0.3 }, new() { Beta = 0.3, LabelSmoothing = 0.2 }, new() { Beta = 0.3, Form = PairLossForm.Ipo },
     ];
 
-    private static readonly KtoLossOptions[] KtoForms =
+    private static readonly (KtoLossOptions Options, double Mismatched)[] KtoForms =
     [
-        new() { Beta = 0.3, DesirableWeight = 1, UndesirableWeight = 1.5, MismatchedLogRatio = 0.7 },
-        new() { Beta = 0.3, DesirableWeight = 1, UndesirableWeight = 1.5, MismatchedLogRatio = -0.7 },
-        new() { Beta = 0.3, DesirableWeight = 0.5, UndesirableWeight = 2, Form = KtoBaselineForm.OtherSide },
+        (new() { Beta = 0.3, DesirableWeight = 1, UndesirableWeight = 1.5 }, 0.7),
+        (new() { Beta = 0.3, DesirableWeight = 1, UndesirableWeight = 1.5 }, -0.7),
+        (new() { Beta = 0.3, DesirableWeight = 0.5, UndesirableWeight = 2, Form = KtoBaselineForm.OtherSide }, 0),
     ];
 
     private static Tensor Column(ReadOnlySpan<float> values) => Tensor(values, values.Length, 1);
@@ -45,7 +45,7 @@ public sealed class PreferenceTests
         // β = 1, baseline 0 (clamped): desirable at ln 3 loses 1/4, undesirable at ln 3 loses 3/4 twice over; slopes ∓σ(1 − σ)/2.
         float ln3 = MathF.Log(3);
         Tensor d = Column(new float[2]);
-        KtoLossResult result = Results.KtoLoss(Column([ln3, ln3]), Column([1f, 0f]), new() { Beta = 1, DesirableWeight = 1, UndesirableWeight = 2, MismatchedLogRatio = -5 }, d);
+        KtoLossResult result = Results.KtoLoss(Column([ln3, ln3]), Column([1f, 0f]), new() { Beta = 1, DesirableWeight = 1, UndesirableWeight = 2 }, d, -5);
         TensorComparer.Close((0.25 + 1.5) / 2, result.Loss, 0, 1e-6, "loss");
         TensorComparer.Close([-0.09375f, 0.1875f], d.ToArray<float>(), 0, 1e-6, "gradient");
         Assert.Equal((0.0, 1, 1), (result.DesirableBaseline, result.Desirable, result.Undesirable));
@@ -77,17 +77,17 @@ public sealed class PreferenceTests
     public void Kto_agrees_with_the_reference_and_its_finite_differences()
     {
         // Several seeds, so that the means of the sides lie above and below the clamp.
-        foreach (KtoLossOptions options in KtoForms)
+        foreach ((KtoLossOptions options, double mismatched) in KtoForms)
             foreach (int seed in (int[])[5, 6, 7])
             {
                 float[] r = Normal(seed, 9, 4);
                 bool[] side = [.. Integers(seed, 9, 2).Select(x => x == 1)];
                 side[0] = !side[1];
                 Guarded d = new(9, 1, new float[9]);
-                KtoLossResult result = Results.KtoLoss(Column(r), Column([.. side.Select(x => x ? 1f : 0f)]), options, d.Tensor);
+                KtoLossResult result = Results.KtoLoss(Column(r), Column([.. side.Select(x => x ? 1f : 0f)]), options, d.Tensor, mismatched);
                 double[] ratios = Doubles(r);
-                TensorComparer.Close(PreferenceReference.KtoLoss(ratios, side, options), result.Loss, 0, 1e-9, $"{options}");
-                IsGradient(ratios, Doubles(d.Values), () => PreferenceReference.KtoLoss(ratios, side, options), $"{options}, seed {seed}", tolerance: 1e-6);
+                TensorComparer.Close(PreferenceReference.KtoLoss(ratios, side, options, mismatched), result.Loss, 0, 1e-9, $"{options}");
+                IsGradient(ratios, Doubles(d.Values), () => PreferenceReference.KtoLoss(ratios, side, options, mismatched), $"{options}, seed {seed}", tolerance: 1e-6);
                 d.Verify("gradient");
             }
     }
@@ -104,10 +104,10 @@ public sealed class PreferenceTests
             TensorComparer.Close(loss, Results.PairLoss(Column(r.AsSpan(0, 4)), part, first).Loss + Results.PairLoss(Column(r.AsSpan(4)), part, second).Loss, 0, 1e-12, $"{options}");
             Assert.Equal(whole.ToArray<float>(), first.ToArray<float>().Concat(second.ToArray<float>()));
         }
-        KtoLossOptions kto = KtoForms[0];
-        double sum = Results.KtoLoss(Column(r), Column(side), kto, whole).Loss;
+        (KtoLossOptions kto, double mismatched) = KtoForms[0];
+        double sum = Results.KtoLoss(Column(r), Column(side), kto, whole, mismatched).Loss;
         kto = kto with { TotalSequences = 12 };
-        TensorComparer.Close(sum, Results.KtoLoss(Column(r.AsSpan(0, 4)), Column(side.AsSpan(0, 4)), kto, first).Loss + Results.KtoLoss(Column(r.AsSpan(4)), Column(side.AsSpan(4)), kto, second).Loss, 0, 1e-12, "kto");
+        TensorComparer.Close(sum, Results.KtoLoss(Column(r.AsSpan(0, 4)), Column(side.AsSpan(0, 4)), kto, first, mismatched).Loss + Results.KtoLoss(Column(r.AsSpan(4)), Column(side.AsSpan(4)), kto, second, mismatched).Loss, 0, 1e-12, "kto");
         Assert.Equal(whole.ToArray<float>(), first.ToArray<float>().Concat(second.ToArray<float>()));
     }
 
@@ -122,13 +122,13 @@ public sealed class PreferenceTests
         Assert.Equal(0, Results.PairLoss(Column([1e30f, 0f]), new() { Beta = 0.1 }, d).Loss);
         Assert.Equal([0f, 0f], d.ToArray<float>());
         foreach (PairLossOptions options in PairForms) Assert.True(double.IsNaN(Results.PairLoss(Column([float.NaN, 0f]), options, d).Loss));
-        foreach (KtoLossOptions options in KtoForms)
+        foreach ((KtoLossOptions options, double mismatched) in KtoForms)
         {
-            KtoLossResult kto = Results.KtoLoss(Column([1e30f, -1e30f]), Column([1f, 0f]), options, d);
+            KtoLossResult kto = Results.KtoLoss(Column([1e30f, -1e30f]), Column([1f, 0f]), options, d, mismatched);
             Assert.True(double.IsFinite(kto.Loss) && float.IsFinite(d.AsSpan<float>()[0]) && float.IsFinite(d.AsSpan<float>()[1]));
-            Assert.True(double.IsNaN(Results.KtoLoss(Column([float.NaN, 0f]), Column([1f, 0f]), options, d).Loss));
+            Assert.True(double.IsNaN(Results.KtoLoss(Column([float.NaN, 0f]), Column([1f, 0f]), options, d, mismatched).Loss));
         }
-        Assert.True(double.IsNaN(Results.KtoLoss(Column([0f, 0f]), Column([1f, 0f]), KtoForms[0] with { MismatchedLogRatio = double.NaN }, d).Loss));
+        Assert.True(double.IsNaN(Results.KtoLoss(Column([0f, 0f]), Column([1f, 0f]), KtoForms[0].Options, d, double.NaN).Loss));
     }
 
     [Fact]

@@ -74,8 +74,10 @@ public sealed class DeviceTrainingTests
     [Theory]
     [InlineData("sft")]
     [InlineData("oreo")]
+    [InlineData("oreo-sampled")]
     [InlineData("oreo-cached")]
     [InlineData("dpo")]
+    [InlineData("kto")]
     [InlineData("kto-other-side")]
     public void Recorded_steps_give_the_bits_of_called_ones(string method)
     {
@@ -92,17 +94,45 @@ public sealed class DeviceTrainingTests
         Assert.True(recording.Replays >= Updates && calling.Replays == 0, $"{recording.Replays} replays");
     }
 
+    /// <summary>
+    /// Learning rates, bias corrections, steered KL coefficients and KTO's baseline change in every update, the graph does not: an update,
+    /// with clearing, clipping and the optimisers' steps, is one recorded step, and no kernel runs beside it.
+    /// </summary>
+    [Theory]
+    [InlineData("sft")]
+    [InlineData("oreo")]
+    [InlineData("oreo-steered")]
+    [InlineData("oreo-sampled")]
+    [InlineData("dpo")]
+    [InlineData("kto", 1)]
+    public void An_update_is_one_recorded_step_and_that_of_the_cpu(string method, int before = 0)
+    {
+        SimulatorDevice device = Simulator(DType.F32);
+        var counts = new List<(int Called, int Replays)>();
+        List<Dictionary<string, double>> expected = Run(method, Device.Cpu, 1000, 10), actual = Run(method, device, 1000, 10, () => counts.Add((device.Called, device.Replays)));
+        for (int i = 0; i < Updates; i++)
+            foreach ((string name, double value) in expected[i]) TensorComparer.Close(value, actual[i][name], 1e-5, 1e-3, $"{name} of update {i + 1}");
+        // The third batch ends an epoch and is a smaller one, a shape of its own.
+        for (int i = 3; i < Updates; i++) Assert.Equal((counts[i - 1].Called, counts[i - 1].Replays + before + 1), counts[i]);
+        if (method is "oreo-steered" or "oreo-sampled") Assert.Equal(Updates, actual.Select(x => x["policy/kl_coefficient"]).Distinct().Count());
+        Assert.True(actual.Select(x => x["policy/learning_rate"]).Distinct().Count() > 2);
+    }
+
     private static (List<Dictionary<string, double>> Cpu, List<Dictionary<string, double>> Device) Both(string method, DType type) => (Run(method, Device.Cpu), Run(method, Simulator(type)));
 
     // The checks for races and bounds are the op tests'; here they would double the time.
     private static SimulatorDevice Simulator(DType type) => new() { Activations = type, KeepsReports = false, Checks = false };
 
-    private static List<Dictionary<string, double>> Run(string method, Device device)
+    private static List<Dictionary<string, double>> Run(string method, Device device, int maxTokens = 60, int length = 0, Action? afterUpdate = null)
     {
-        using var run = new TinyRun(method, maxTokens: 60, device: device);
+        using var run = new TinyRun(method, maxTokens, device: device, length: length);
         var updates = new List<Dictionary<string, double>>();
-        run.Trainer(Updates).Run(x => updates.Add(Enumerable.Range(0, x.Metrics.Count).Where(x.Metrics.IsPresent)
-            .Where(i => !x.Metrics.Names[i].StartsWith("run/", StringComparison.Ordinal)).ToDictionary(i => x.Metrics.Names[i], i => x.Metrics.Values[i])));
+        run.Trainer(Updates).Run(x =>
+        {
+            afterUpdate?.Invoke();
+            updates.Add(Enumerable.Range(0, x.Metrics.Count).Where(x.Metrics.IsPresent)
+                .Where(i => !x.Metrics.Names[i].StartsWith("run/", StringComparison.Ordinal)).ToDictionary(i => x.Metrics.Names[i], i => x.Metrics.Values[i]));
+        });
         return updates;
     }
 }

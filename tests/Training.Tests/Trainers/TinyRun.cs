@@ -40,6 +40,7 @@ internal sealed class TinyRun : IDisposable
         options = method switch
         {
             "oreo-sampled" => options with { Kl = KlEstimate.Sampled, TargetKl = 0.05, AveragePolicyDecay = 0.9, Form = SoftBellmanForm.Step },
+            "oreo-steered" => options with { TargetKl = 0.001 },
             "oreo-cached" => options with { Kl = KlEstimate.Sampled },
             "dqo" => OreoOptions.Dqo with { Beta = 0.1 },
             "oreo-response" => options with { Form = SoftBellmanForm.Response, Kl = KlEstimate.Forward, Hinge = 0 },

@@ -23,6 +23,7 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
     private readonly List<Allocation> _allocations = [];
     private readonly List<Action> _queue = [];
     private uint _blocks = 1;
+    private bool _isReplaying;
 
     public override string Name => "simulator";
 
@@ -67,6 +68,9 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
     /// <summary>How many times a recorded step has run.</summary>
     public int Replays { get; private set; }
 
+    /// <summary>How many launches and clearings ran on their own, outside recorded steps.</summary>
+    public int Called { get; private set; }
+
     /// <summary>What each launch did, in order.</summary>
     public List<LaunchReport> Launches { get; } = [];
 
@@ -101,6 +105,7 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
             return;
         }
         Region region = Locate(tensor);
+        if (!_isReplaying) Called++;
         new Span<byte>(region.Allocation.Data + region.Offset, checked((int)region.Bytes)).Clear();
         Mark(region, false);
     }
@@ -119,6 +124,7 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
             _queue.Add(() => Launch(kernel, grid, kept));
             return;
         }
+        if (!_isReplaying) Called++;
         using var simulation = new Simulation(kernel, grid, arguments, Locate, Find, Checks, _blocks) { InstructionLimit = InstructionLimit };
         simulation.Run(Seed);
         _blocks += (uint)grid.Blocks;
@@ -163,7 +169,15 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
         public override void Replay()
         {
             device.Replays++;
-            foreach (Action launch in launches) launch();
+            device._isReplaying = true;
+            try
+            {
+                foreach (Action launch in launches) launch();
+            }
+            finally
+            {
+                device._isReplaying = false;
+            }
         }
 
         public override void Dispose() { }

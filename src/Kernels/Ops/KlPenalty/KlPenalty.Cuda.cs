@@ -11,18 +11,18 @@ internal static class KlPenaltyCuda
     private static readonly KernelTable<int> Totals = new(_ => StageTotals());
 
     public static void Mean(
-        KernelDevice device, Tensor kl, Tensor actionMask, Tensor sequenceStarts, double coefficient, int totalSequences, Tensor mean, Tensor dKl)
+        KernelDevice device, Tensor kl, Tensor actionMask, Tensor sequenceStarts, Tensor coefficient, int totalSequences, Tensor mean, Tensor dKl)
     {
         dKl.Clear();
         Run(device, kl, default, actionMask, sequenceStarts, coefficient, totalSequences, mean, dKl);
     }
 
     public static void Sampled(
-        KernelDevice device, Tensor logProbs, Tensor referenceLogProbs, Tensor actionMask, Tensor sequenceStarts, double coefficient, int totalSequences, Tensor mean,
+        KernelDevice device, Tensor logProbs, Tensor referenceLogProbs, Tensor actionMask, Tensor sequenceStarts, Tensor coefficient, int totalSequences, Tensor mean,
         Tensor dLogProbs) => Run(device, logProbs, referenceLogProbs, actionMask, sequenceStarts, coefficient, totalSequences, mean, dLogProbs);
 
     private static void Run(
-        KernelDevice device, Tensor first, Tensor reference, Tensor actions, Tensor starts, double coefficient, int totalSequences, Tensor mean, Tensor gradient)
+        KernelDevice device, Tensor first, Tensor reference, Tensor actions, Tensor starts, Tensor coefficient, int totalSequences, Tensor mean, Tensor gradient)
     {
         int sequences = starts.Rows - 1;
         Tensor partials = device.Scratch("KlPenalty partials", 2 * sizeof(double) * (sequences + 1L));
@@ -40,7 +40,7 @@ internal static class KlPenaltyCuda
         Floats target = k.ArgumentFloats("gradient", DType.F32);
         Pointer<F64> partials = k.ArgumentTable<F64>("partials");
         S32 tokens = k.ArgumentS32("tokens"), sequence = k.BlockX, start = starts[sequence], end = starts[sequence + 1];
-        F64 perSequence = k.ArgumentF64("perSequence"), coefficient = k.ArgumentF64("coefficient");
+        F64 perSequence = k.ArgumentF64("perSequence"), coefficient = k.ArgumentDoubles("coefficient")[0];
         Shared<F64> counts = k.Shared<F64>(Threads), sums = k.Shared<F64>(Threads);
         // A sequence outside the batch counts as one without actions.
         S32 last = ((start >= 0) & (end <= tokens)).Choose(end - 1, start);

@@ -34,7 +34,7 @@ internal static class PreferenceCpu
         ((ReadOnlySpan<double>)[loss, beta * chosen, beta * rejected, right, pairs]).CopyTo(result);
     }
 
-    public static void KtoLoss(Tensor logRatios, Tensor desirable, in KtoLossOptions options, Span<double> result, Tensor dLogRatios)
+    public static void KtoLoss(Tensor logRatios, Tensor desirable, in KtoLossOptions options, Span<double> result, Tensor dLogRatios, Tensor mismatched)
     {
         ReadOnlySpan<float> r = logRatios.AsSpan<float>(), side = desirable.AsSpan<float>();
         Span<float> d = dLogRatios.AsSpan<float>();
@@ -47,8 +47,8 @@ internal static class PreferenceCpu
         }
         int bad = r.Length - good;
         bool other = options.Form == KtoBaselineForm.OtherSide;
-        double forGood = Math.Max(0, other ? sumBad / Math.Max(1, bad) : options.MismatchedLogRatio);
-        double forBad = Math.Max(0, other ? sumGood / Math.Max(1, good) : options.MismatchedLogRatio);
+        double forGood = Math.Max(0, other ? sumBad / Math.Max(1, bad) : mismatched.AsSpan<double>()[0]);
+        double forBad = Math.Max(0, other ? sumGood / Math.Max(1, good) : forGood);
         double weight = 1.0 / (options.TotalSequences > 0 ? options.TotalSequences : Math.Max(1, r.Length)), beta = options.Beta, loss = 0;
         // Slopes that reach each baseline, all of them together.
         double throughGood = 0, throughBad = 0;

@@ -17,7 +17,7 @@ internal static class PreferenceCuda
         device.Launch(Pairs[(int)options.Form], new(1), [logRatios, dLogRatios, result, pairs, perPair, options.Beta, options.LabelSmoothing]);
     }
 
-    public static void KtoLoss(KernelDevice device, Tensor logRatios, Tensor desirable, in KtoLossOptions options, Tensor result, Tensor dLogRatios)
+    public static void KtoLoss(KernelDevice device, Tensor logRatios, Tensor desirable, in KtoLossOptions options, Tensor result, Tensor dLogRatios, Tensor mismatched)
     {
         int rows = logRatios.Rows;
         double perSequence = 1.0 / (options.TotalSequences > 0 ? options.TotalSequences : Math.Max(1, rows));
@@ -25,7 +25,7 @@ internal static class PreferenceCuda
             Ktos[(int)options.Form], new(1),
             [
                 logRatios, desirable, dLogRatios, result, rows, options.Beta, perSequence * options.DesirableWeight, perSequence * options.UndesirableWeight,
-                options.MismatchedLogRatio,
+                mismatched,
             ]);
     }
 
@@ -70,7 +70,8 @@ internal static class PreferenceCuda
         Floats ratios = k.ArgumentFloats("logRatios", DType.F32), desirable = k.ArgumentFloats("desirable", DType.F32), gradient = k.ArgumentFloats("dLogRatios", DType.F32);
         Pointer<F64> results = k.ArgumentDoubles("result");
         S32 rows = k.ArgumentS32("rows");
-        F64 beta = k.ArgumentF64("beta"), goodWeight = k.ArgumentF64("desirableWeight"), badWeight = k.ArgumentF64("undesirableWeight"), mismatched = k.ArgumentF64("mismatched");
+        F64 beta = k.ArgumentF64("beta"), goodWeight = k.ArgumentF64("desirableWeight"), badWeight = k.ArgumentF64("undesirableWeight");
+        Pointer<F64> given = k.ArgumentDoubles("mismatched");
         void ForRows(Action<S32, Pred> body) => k.For(k.Thread, rows, Threads, s => body(s, desirable[s].IsNot(0f)));
         F64 Sum(Variable<F64> own) => k.BlockSum(own.Value, k.Shared<F64>(Threads));
 
@@ -85,6 +86,7 @@ internal static class PreferenceCuda
         bool other = form == KtoBaselineForm.OtherSide;
         // Written so that NaN passes: the larger of two takes the other one.
         static F64 AtLeastZero(F64 x) => (x <= 0.0).Choose(0.0, x);
+        F64 mismatched = other ? 0.0 : given[0];
         F64 forGood = AtLeastZero(other ? sumBad / bad.Max(1.0) : mismatched), forBad = AtLeastZero(other ? sumGood / good.Max(1.0) : mismatched);
 
         // Slopes that reach each baseline, all of them together.

@@ -16,9 +16,9 @@ internal static class PreferenceReference
         return sum / (logRatios.Length / 2);
     }
 
-    public static double KtoLoss(double[] logRatios, bool[] desirable, in KtoLossOptions options)
+    public static double KtoLoss(double[] logRatios, bool[] desirable, in KtoLossOptions options, double mismatched)
     {
-        double forDesirable = Math.Max(0, options.MismatchedLogRatio), forUndesirable = forDesirable;
+        double forDesirable = Math.Max(0, mismatched), forUndesirable = forDesirable;
         if (options.Form == KtoBaselineForm.OtherSide) (forDesirable, forUndesirable) = (Baseline(logRatios, desirable, false), Baseline(logRatios, desirable, true));
         double sum = 0;
         for (int i = 0; i < logRatios.Length; i++)

@@ -44,20 +44,25 @@ public static class Preference
     /// <param name="options">β, weights, baseline, total.</param>
     /// <param name="result">F64 [1, <see cref="KtoLossResult.Numbers"/>], overwritten: what <see cref="KtoLossResult.Read"/> reads, which waits for the device.</param>
     /// <param name="dLogRatios">Gradient with respect to r, [S, 1], overwritten.</param>
+    /// <param name="mismatched">
+    /// F64 [1, 1]: mean log-ratio of the whole update's mismatched pairs, for <see cref="KtoBaselineForm.Mismatched"/>; else empty. It
+    /// changes from update to update, so it lies in the device's memory.
+    /// </param>
     /// <exception cref="ShapeException">Shapes or element types do not fit together.</exception>
     /// <exception cref="DeviceException">Tensors on different devices, or no kernel for theirs.</exception>
     /// <exception cref="BellmanException">β is not finite and positive, or a weight is negative.</exception>
-    public static void KtoLoss(Tensor logRatios, Tensor desirable, in KtoLossOptions options, Tensor result, Tensor dLogRatios)
+    public static void KtoLoss(Tensor logRatios, Tensor desirable, in KtoLossOptions options, Tensor result, Tensor dLogRatios, Tensor mismatched = default)
     {
         const string Op = "Preference.KtoLoss";
         Device device = Check(Op, logRatios, result, KtoLossResult.Numbers, dLogRatios, options.Beta);
         Contract.Is(desirable, device, Op, "desirable", logRatios.Rows, 1);
+        if (options.Form == KtoBaselineForm.Mismatched) Contract.Is(mismatched, device, Op, "mismatched", DType.F64, 1, 1);
         if (!(options.DesirableWeight >= 0 && options.UndesirableWeight >= 0))
             throw new BellmanException($"{Op}: expected weights of 0 or more, received {options.DesirableWeight} and {options.UndesirableWeight}.");
         switch (device)
         {
-            case CpuDevice: PreferenceCpu.KtoLoss(logRatios, desirable, options, result.AsSpan<double>(), dLogRatios); break;
-            case KernelDevice kernels: PreferenceCuda.KtoLoss(kernels, logRatios, desirable, options, result, dLogRatios); break;
+            case CpuDevice: PreferenceCpu.KtoLoss(logRatios, desirable, options, result.AsSpan<double>(), dLogRatios, mismatched); break;
+            case KernelDevice kernels: PreferenceCuda.KtoLoss(kernels, logRatios, desirable, options, result, dLogRatios, mismatched); break;
             default: throw Contract.NoKernel(Op, device);
         }
     }

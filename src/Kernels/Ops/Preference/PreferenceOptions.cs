@@ -85,9 +85,6 @@ public readonly record struct KtoLossOptions
     /// <summary>Source of the baseline.</summary>
     public KtoBaselineForm Form { get; init; }
 
-    /// <summary>Mean log-ratio of the whole update's mismatched pairs, for <see cref="KtoBaselineForm.Mismatched"/>.</summary>
-    public double MismatchedLogRatio { get; init; }
-
     /// <summary>Responses of the whole update, of which this call may see a part; 0: this call's.</summary>
     public int TotalSequences { get; init; }
 }
