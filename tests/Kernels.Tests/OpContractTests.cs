@@ -12,6 +12,7 @@ using Bellman.Kernels.Ops.Sample;
 using Bellman.Kernels.Ops.SequenceSum;
 using Bellman.Kernels.Ops.SoftBellman;
 using Bellman.Kernels.Ops.SwiGlu;
+using Bellman.Kernels.Ops.TreeExpansion;
 using Xunit;
 using static Bellman.Kernels.Tests.OpTest;
 
@@ -43,6 +44,9 @@ public sealed class OpContractTests
             for (int i = 0; i < samples.Length; i++) samples[i].Write(i, rows.Row<int>(i));
         }
         var batch = new SoftBellmanBatch(column, other, values, ones, ones, reward, starts);
+        Tensor kept = make(DType.I32, 1, 4), changes = make(DType.I32, T, TreeExpansion.ChangeWords), pageTable = make(DType.I32, 1, 1), tokens = make(DType.I32, T, TreeExpansion.TokenWords);
+        var pages = new PageTensors([x, y]);
+        var placed = new PlacedTokens(ids, make(DType.I32, T, 1), make(DType.I32, T, 1), make(DType.I32, T, 1), make(DType.I32, T, 1));
         var options = new SoftBellmanOptions { Beta = 0.03 };
         Tensor ratios = F(4, 1), slopes = F(4, 1), labels = F(4, 1);
         var pairs = new PairLossOptions { Beta = 0.1 };
@@ -71,6 +75,9 @@ public sealed class OpContractTests
             ("SequenceSum.Forward", () => SequenceSum.Forward(column, other, ones, starts, true, reward)),
             ("SequenceSum.Backward", () => SequenceSum.Backward(reward, ones, starts, true, gradient)),
             ("Preference.PairLoss", () => Preference.PairLoss(ratios, pairs, pairResult, slopes)),
+            ("TreeExpansion.Keep", () => TreeExpansion.Keep(column, starts, kept)),
+            ("TreeExpansion.Fork", () => TreeExpansion.Fork(changes, 1, pageTable, pages)),
+            ("TreeExpansion.Place", () => TreeExpansion.Place(tokens, default, pageTable, 16, placed)),
             ("Preference.KtoLoss", () => Preference.KtoLoss(ratios, labels, kto, ktoResult, slopes)),
         ];
     }

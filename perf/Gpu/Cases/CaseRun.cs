@@ -52,6 +52,9 @@ internal sealed class CaseRun(Device device, ModelShape shape)
     /// <summary>A float32 output.</summary>
     public Tensor SingleOutput(string name, int rows, int columns, double tolerance = 1e-3) => Compare(name, device.Create(DType.F32, rows, columns), tolerance);
 
+    /// <summary>An output of integers.</summary>
+    public Tensor IntegerOutput(string name, int rows, int columns) => Compare(name, device.Create(DType.I32, rows, columns), 0);
+
     /// <summary>Doubles that a loss or norm leaves on the device.</summary>
     public Tensor Result(int numbers) => device.Create(DType.F64, 1, numbers);
 
@@ -69,7 +72,7 @@ internal sealed class CaseRun(Device device, ModelShape shape)
     public Arena Scratch(long bytes) => new(device, bytes);
 
     /// <summary>A tensor's numbers as float32.</summary>
-    public static float[] Read(Tensor tensor) => tensor.Type == DType.BF16 ? Array.ConvertAll(tensor.ToArray<BFloat16>(), x => (float)x) : tensor.ToArray<float>();
+    public static float[] Read(Tensor tensor) => tensor.Type == DType.I32 ? Array.ConvertAll(tensor.ToArray<int>(), x => (float)x) : tensor.ToFloats();
 
     private Tensor Fill(int seed, DType type, int rows, int columns, float scale, bool rounded)
     {

@@ -7,6 +7,7 @@ using Bellman.Kernels.Ops.RmsNorm;
 using Bellman.Kernels.Ops.Rope;
 using Bellman.Kernels.Ops.Rows;
 using Bellman.Kernels.Ops.SwiGlu;
+using Bellman.Kernels.Ops.TreeExpansion;
 using Bellman.Kernels.Ops.ValueHead;
 
 namespace Bellman.Perf.Gpu.Cases;
@@ -15,6 +16,7 @@ namespace Bellman.Perf.Gpu.Cases;
 internal static class OpCases
 {
     private const double Half = 2, Single = 4;
+    private const int Problems = 64;
 
     /// <summary>Every case of the suite.</summary>
     public static IReadOnlyList<OpCase> All { get; } = [.. Elementwise(), .. Heads(), .. Paged(), .. ProductCases.All(), .. LossCases.All()];
@@ -181,6 +183,29 @@ internal static class OpCases
         [
             new("paged_attention", 2 * Half * r.T * r.Shape.K * r.Shape.D), new("paged_append", 4 * Half * r.Shape.B * r.Shape.K * r.Shape.D),
             new("paged_merge", Single * r.Shape.B * r.Shape.H * r.Shape.D * (r.Shape.L / 256.0)),
+        ]),
+        // A round of a beam search of 64 problems: 16 branches each, of which 4 go on and take over a page of keys and values in 4 layers.
+        new("tree expansion", r =>
+        {
+            const int Layers = 4, MaxPages = 8;
+            int branches = Problems * 16, forked = Problems * 4, page = PagedAttention.BlockTokens, floats = PagedAttention.PageFloats(HeadsOf(r));
+            Tensor scores = r.Single(1, branches, 1), starts = r.Integers([.. Enumerable.Range(0, Problems + 1).Select(p => 16 * p)], Problems + 1, 1), kept = r.IntegerOutput("kept", Problems, 4);
+            Tensor changes = r.Integers([.. Enumerable.Range(0, forked).SelectMany(i => (int[])[i * MaxPages + 1, forked + i, i])], forked, TreeExpansion.ChangeWords);
+            Tensor table = r.Compare("table", r.Integers([.. Enumerable.Range(0, forked * MaxPages)], forked, MaxPages), 0);
+            Tensor tokens = r.Integers([.. Enumerable.Range(0, forked).SelectMany(i => (int[])[~i, i, page + i % page])], forked, TreeExpansion.TokenWords), drawn = r.Integers([.. Enumerable.Range(0, forked)], forked, 1);
+            var placed = new PlacedTokens(
+                r.IntegerOutput("ids", forked, 1), r.IntegerOutput("positions", forked, 1), r.IntegerOutput("slots", forked, 1), r.IntegerOutput("rows", forked, 1), r.IntegerOutput("lengths", forked, 1));
+            var pages = new PageTensors([.. Enumerable.Range(0, 2 * Layers).Select(i => r.Compare($"pages {i}", r.Half(i, 2 * forked, floats), 0))]);
+            return () =>
+            {
+                TreeExpansion.Keep(scores, starts, kept);
+                TreeExpansion.Fork(changes, forked, table, pages);
+                TreeExpansion.Place(tokens, drawn, table, page, placed);
+            };
+        }, r =>
+        [
+            new("tree_keep", Single * Problems * 21), new("tree_fork", 3 * Single * 4 * Problems), new("tree_place", 10 * Single * 4 * Problems),
+            new("tree_copy", 2 * Half * 8 * 4 * Problems * PagedAttention.BlockTokens * r.Shape.K * r.Shape.D),
         ]),
     ];
 

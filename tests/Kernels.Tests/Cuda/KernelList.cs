@@ -18,6 +18,7 @@ using Bellman.Kernels.Ops.Sample;
 using Bellman.Kernels.Ops.SequenceSum;
 using Bellman.Kernels.Ops.SoftBellman;
 using Bellman.Kernels.Ops.SwiGlu;
+using Bellman.Kernels.Ops.TreeExpansion;
 using Bellman.Kernels.Ops.ValueHead;
 
 namespace Bellman.Kernels.Tests.Cuda;
@@ -105,6 +106,10 @@ internal static class KernelList
             LmHead.Backward(head, head, direction, ids, output, column, direction == KlDirection.None ? default : column, H(T, C), F(8, C), null!);
         }
         Results.Sample(F(1, 8), [new(1, 0, 1, 1, 2, 3)]);
+        TreeExpansion.Keep(column, batch.SequenceStarts, ids.Reshape(1, T));
+        using var pages = new PageTensors([keyPages, valuePages]);
+        TreeExpansion.Fork(device.Create(DType.I32, 1, TreeExpansion.ChangeWords), 1, device.Create(DType.I32, 1, 1), pages);
+        TreeExpansion.Place(device.Create(DType.I32, T, TreeExpansion.TokenWords), default, device.Create(DType.I32, 1, 1), 16, new PlacedTokens(ids, ids, ids, ids, ids));
         var kernels = new SortedDictionary<string, Kernel>(StringComparer.Ordinal);
         var hopper = new SimulatorDevice { Checks = false, Hopper = true };
         Tensor G(int rows, int columns) => hopper.Create(DType.BF16, rows, columns);
