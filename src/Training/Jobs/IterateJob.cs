@@ -37,6 +37,10 @@ public sealed record IterateResult(bool IsComplete, string Folder, IReadOnlyList
 public sealed class IterateJob
 {
     private const string RecipeName = "recipe.yaml";
+
+    // A recipe may name the fields of other files; those of the samples are what RolloutFile writes.
+    private static readonly string[] RolloutFields = [.. new[] { "prompt", "response", "reward", "finished", "prompt_ids", "response_ids" }.Select(x => $"data.fields.{x}={x}")];
+
     private readonly Func<string[], Recipe> _recipe;
     private readonly Recipe _base;
     private readonly IterateRecipe _iterate;
@@ -68,11 +72,11 @@ public sealed class IterateJob
     /// <exception cref="BellmanException">The folder is taken, or models or problems cannot be used.</exception>
     public IterateResult Run(bool resume = false, Action<JobProgress>? progress = null, CancellationToken cancellation = default)
     {
-        Prepare(resume);
-        _device = DeviceSelection.Of(_base.Device).Device;
         IReadOnlyList<Problem> problems = Read(_iterate.Problems!, _iterate.Limit);
         IReadOnlyList<Problem>? held = _iterate.EvaluationProblems is { } path ? Read(path, _iterate.EvaluationLimit) : null;
         if (held is not null) RefuseShared(problems, held);
+        _device = DeviceSelection.Of(_base.Device).Device;
+        Prepare(resume);
         var rounds = new List<IterateRound> { new(0, default, 0, Evaluate(0, _base.Model.Policy, _base.Model.Value, held, progress, cancellation)) };
         string policy = _base.Model.Policy;
         string? value = _base.Model.Value;
@@ -100,8 +104,8 @@ public sealed class IterateJob
         if (Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any())
         {
             if (!File.Exists(path)) throw new CheckpointException($"{folder}: the folder is not empty and holds no rounds; set another out.");
-            if (!resume) throw new CheckpointException($"{folder}: the folder holds rounds already; add --resume to go on with them, or set another out.");
-            if (!Comparable(File.ReadAllText(path)).SequenceEqual(Comparable(text)))
+            if (!resume && Directory.EnumerateDirectories(folder).Any()) throw new CheckpointException($"{folder}: the folder holds rounds already; add --resume to go on with them, or set another out.");
+            if (resume && !Comparable(File.ReadAllText(path)).SequenceEqual(Comparable(text)))
                 throw new CheckpointException($"{path}: the rounds were started with another recipe; resume them with the same one (only iterate.rounds may grow), or set another out.");
         }
         Directory.CreateDirectory(folder);
@@ -156,7 +160,7 @@ public sealed class IterateJob
     {
         string folder = Path.Combine(Home(round), "train"), done = Path.Combine(Home(round), "training.json");
         if (File.Exists(done) && JsonSerializer.Deserialize<Trained>(File.ReadAllBytes(done)) is { } known) return known;
-        var overrides = new List<string> { $"model.policy={policy}", $"data.train={Path.Combine(Home(round), "rollouts.jsonl")}", "data.format=response", $"out={folder}" };
+        List<string> overrides = [$"model.policy={policy}", $"data.train={Path.Combine(Home(round), "rollouts.jsonl")}", "data.format=response", $"out={folder}", .. RolloutFields];
         if (round > 1 && value is not null) overrides.Add(_iterate.KeepsValue ? $"model.value={value}" : "model.value=null");
         var job = new TrainJob(_recipe([.. overrides]), folder);
         bool started = Directory.Exists(folder) && Directory.EnumerateFileSystemEntries(folder).Any();

@@ -3,7 +3,7 @@ using Xunit;
 
 namespace Bellman.Cli.Tests.Commands;
 
-/// <summary>Two rounds on a model of a few thousand weights; answers of random letters are judged by a task, so all are wrong.</summary>
+/// <summary>Two rounds on a model of a few thousand weights; answers of random letters are judged by a task, so all are wrong. The recipe names the fields of another file, which samples do not have.</summary>
 public sealed class IterateTests : IDisposable
 {
     private readonly TinyModel _model = new();
@@ -39,13 +39,15 @@ public sealed class IterateTests : IDisposable
         CliRun.Of([.. Arguments("a", 1), "--set", "iterate.problems=null"]).Fails(2, "iterate.problems");
         CliRun.Of([.. Arguments("a", 1), "--set", $"iterate.eval_problems={_model.File("train.jsonl")}"]).Fails(1, "judged by");
         CliRun.Of([.. Arguments("a", 1), "--set", "iterate.rounds=0"]).Fails(2, "at least 1");
+        CliRun.Of([.. Arguments("a", 1), "--set", "iterate.problems=nowhere.jsonl"]).Fails(1, "nowhere.jsonl");
+        Assert.False(Directory.Exists(_model.File("a")));
     }
 
     private string[] Arguments(string name, int rounds)
     {
         _model.Write("train.jsonl", """{"question":"one","answer":"#### 1"}""", """{"question":"two","answer":"#### 2"}""");
         _model.Write("test.jsonl", """{"question":"three","answer":"#### 3"}""", """{"question":"four","answer":"#### 4"}""");
-        _model.Write("oreo.yaml", "objective: oreo", $"model: {{policy: {_model.Policy}}}", "data: {max_length: 64}", "train: {batch_size: 4, max_tokens_per_micro_batch: 128}",
+        _model.Write("oreo.yaml", "objective: oreo", $"model: {{policy: {_model.Policy}}}", "data: {max_length: 64, fields: {prompt: question, reward: correct}}", "train: {batch_size: 4, max_tokens_per_micro_batch: 128}",
             $"iterate: {{problems: {_model.File("train.jsonl")}, eval_problems: {_model.File("test.jsonl")}, samples: 24, max_tokens: 40}}");
         return ["iterate", _model.File("oreo.yaml"), "--set", $"iterate.rounds={rounds}", "--out", _model.File(name), "--json"];
     }
