@@ -54,13 +54,13 @@ public sealed class SequenceScorer : IDisposable
     /// <exception cref="BellmanException">A sequence is empty, too long for a model, or holds an id outside the vocabulary.</exception>
     public IReadOnlyList<SequenceScore> Score(IReadOnlyList<int[]> sequences, CancellationToken cancellation = default)
     {
-        for (int i = 0; i < sequences.Count; i++) Check(sequences[i], i);
+        foreach (DecoderModel? model in (ReadOnlySpan<DecoderModel?>)[_policy, _reference, _value])
+            for (int i = 0; model is not null && i < sequences.Count; i++) SequencePacking.Check(sequences[i], i, model.Config);
         var scores = new SequenceScore[sequences.Count];
         for (int first = 0; first < sequences.Count;)
         {
             cancellation.ThrowIfCancellationRequested();
-            int end = first, tokens = 0;
-            while (end < sequences.Count && (end == first || tokens + sequences[end].Length <= _maxTokens)) tokens += sequences[end++].Length;
+            (int end, int tokens) = SequencePacking.Cut(sequences, first, _maxTokens);
             Pack(sequences, first, end, tokens, scores);
             first = end;
         }
@@ -74,30 +74,16 @@ public sealed class SequenceScorer : IDisposable
         _arena?.Dispose();
     }
 
-    private void Check(int[] ids, int index)
-    {
-        if (ids.Length == 0) throw new BellmanException($"Scoring: sequence {index} has no tokens; expected at least one.");
-        foreach (DecoderModel? model in (ReadOnlySpan<DecoderModel?>)[_policy, _reference, _value])
-            if (model is not null && ids.Length > model.Config.MaxPositions)
-                throw new BellmanException($"Scoring: sequence {index} has {ids.Length} tokens, the model takes at most {model.Config.MaxPositions}; shorten it.");
-        foreach (int id in ids)
-            if ((uint)id >= (uint)_policy.Config.VocabularySize)
-                throw new BellmanException($"Scoring: sequence {index} holds token {id}, the vocabulary has {_policy.Config.VocabularySize}; use the model's own tokenizer.");
-    }
-
     /// <summary>One forward of each model over sequences first..end−1.</summary>
     private void Pack(IReadOnlyList<int[]> sequences, int first, int end, int tokens, SequenceScore[] scores)
     {
         int count = end - first, rows = tokens - count;
-        var ids = new int[tokens];
-        var starts = new int[count + 1];
+        (int[] ids, int[] starts) = SequencePacking.Lay(sequences, first, end, tokens);
         var kept = new int[rows];
         var targets = new int[rows];
         for (int s = 0, row = 0; s < count; s++)
         {
             int[] sequence = sequences[first + s];
-            starts[s + 1] = starts[s] + sequence.Length;
-            sequence.CopyTo(ids, starts[s]);
             for (int t = 0; t < sequence.Length - 1; t++, row++)
             {
                 kept[row] = starts[s] + t;

@@ -29,13 +29,12 @@ public sealed class ValueScorer : IDisposable
     /// <exception cref="BellmanException">A sequence is empty, too long for the model, or holds an id outside the vocabulary.</exception>
     public float[][] Score(IReadOnlyList<int[]> sequences, Action<int>? progress = null, CancellationToken cancellation = default)
     {
-        for (int i = 0; i < sequences.Count; i++) Check(sequences[i], i);
+        for (int i = 0; i < sequences.Count; i++) SequencePacking.Check(sequences[i], i, _value.Config);
         var scores = new float[sequences.Count][];
         for (int first = 0; first < sequences.Count;)
         {
             cancellation.ThrowIfCancellationRequested();
-            int end = first, tokens = 0;
-            while (end < sequences.Count && (end == first || tokens + sequences[end].Length <= _maxTokens)) tokens += sequences[end++].Length;
+            (int end, int tokens) = SequencePacking.Cut(sequences, first, _maxTokens);
             Forward(sequences, first, end, tokens, scores);
             first = end;
             progress?.Invoke(first);
@@ -50,25 +49,11 @@ public sealed class ValueScorer : IDisposable
         _arena?.Dispose();
     }
 
-    private void Check(int[] ids, int index)
-    {
-        if (ids.Length == 0) throw new BellmanException($"Scoring values: sequence {index} has no tokens; expected at least one.");
-        if (ids.Length > _value.Config.MaxPositions) throw new BellmanException($"Scoring values: sequence {index} has {ids.Length} tokens, the model takes at most {_value.Config.MaxPositions}; shorten it.");
-        foreach (int id in ids)
-            if ((uint)id >= (uint)_value.Config.VocabularySize) throw new BellmanException($"Scoring values: sequence {index} holds token {id}, the vocabulary has {_value.Config.VocabularySize}; use the model's own tokenizer.");
-    }
-
     private void Forward(IReadOnlyList<int[]> sequences, int first, int end, int tokens, float[][] scores)
     {
         int count = end - first;
         Reserve(tokens, count);
-        var ids = new int[tokens];
-        var starts = new int[count + 1];
-        for (int s = 0; s < count; s++)
-        {
-            sequences[first + s].CopyTo(ids, starts[s]);
-            starts[s + 1] = starts[s] + sequences[first + s].Length;
-        }
+        (int[] ids, int[] starts) = SequencePacking.Lay(sequences, first, end, tokens);
         _batch!.Set(ids, starts);
         _arena!.Reset();
         _activations.Take(_arena, tokens, save: false);

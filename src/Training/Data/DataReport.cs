@@ -78,6 +78,18 @@ public sealed class DataReport
                 $"{Read} records read, {Kept} kept of {Groups} questions; {dropped}; tokens {ShortestTokens} to {LongestTokens}, mean {MeanTokens:F1}; {ActionTokens} actions, {States} states; mean reward {MeanReward:F3}");
     }
 
+    /// <summary>What to do where nothing was kept, by the reason that dropped most.</summary>
+    /// <param name="maxLength">The limit in effect, in tokens.</param>
+    internal string Remedy(int maxLength) => Enum.GetValues<DropReason>().MaxBy(Dropped) switch
+    {
+        _ when DroppedTotal == 0 => "the files hold no records",
+        DropReason.Overlong => $"raise data.max_length ({maxLength} in effect), or take a model with more positions",
+        DropReason.Unfinished => "sample with more tokens an answer (rollout --max-tokens, iterate.max_tokens), or with a model that has learned to end",
+        DropReason.Empty => "check data.fields.response",
+        DropReason.LowReward => "no response was rewarded enough; sample more, or with a better model",
+        _ => "check the fields and the choice of responses in section data",
+    };
+
     internal void Drop(DropReason reason, int count = 1) => _dropped[(int)reason] += count;
 
     /// <summary>A report with the same reading and drops and nothing kept yet.</summary>

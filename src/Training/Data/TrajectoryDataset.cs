@@ -43,7 +43,7 @@ public sealed class TrajectoryDataset
         }
         progress?.Invoke(report);
         if (kept.Count == 0)
-            throw new DataException($"{string.Join(", ", files)}: no trajectory is left to train on: {report}; check data.max_length ({tokenizer.Options.MaxLength} in effect) and the fields.");
+            throw new DataException($"{string.Join(", ", files)}: no trajectory is left to train on: {report}; {report.Remedy(tokenizer.Options.MaxLength)}.");
         return new TrajectoryDataset(kept, report);
 
         void Keep(Trajectory trajectory)

@@ -63,7 +63,7 @@ public sealed class TrajectoryDatasetTests
         Assert.Contains("d.jsonl: line 1: the prompt is empty", Fail("""{"prompt":"","response":"b"}""", new DatasetOptions()));
         Assert.Contains("d.jsonl: line 1: expected a response or a conversation", Fail("""{"prompt":"a","chosen":"b","rejected":"c"}""", new DatasetOptions { RequireReward = true }));
         string none = Fail("""{"prompt":"a","response":"bbbbbbb"}""", new DatasetOptions());
-        Assert.Contains("no trajectory is left to train on: 1 records read, none kept; dropped 1 over-long; check data.max_length (6 in effect)", none);
+        Assert.Contains("no trajectory is left to train on: 1 records read, none kept; dropped 1 over-long; raise data.max_length (6 in effect)", none);
     }
 
     [Fact]
