@@ -48,6 +48,7 @@ internal static class BenchCommand
         Option<BenchShape[]?> shapes = Shapes();
         Option<int> steps = Opt.Number("--steps", "N", 10, 1, int.MaxValue, "Timed repeats.");
         Option<int> warmUp = Opt.Number("--warmup", "N", 2, 0, int.MaxValue, "Repeats before them; half a second of repeats at least.");
+        Option<bool> recompute = Opt.Flag("--recompute", "step: compute activations again in the backward instead of keeping them, as train.recompute does.");
         Option<bool> profile = Opt.Flag("--profile", "step: say where the time goes, by op, over as many repeats again.");
         Option<bool> json = Opt.Flag("--json", "Print the result as one JSON object.");
         var device = new DeviceOpts();
@@ -69,7 +70,7 @@ internal static class BenchCommand
             ],
         };
         command.Arguments.Add(measurement);
-        command.Add(size, objective, channels, length, batch, dtype, newTokens, width, problems, promptTokens, stepTokens, depth, memory, shapes, steps, warmUp, profile);
+        command.Add(size, objective, channels, length, batch, dtype, newTokens, width, problems, promptTokens, stepTokens, depth, memory, shapes, steps, warmUp, recompute, profile);
         device.AddTo(command);
         command.Add(json);
         command.SetAction(parsed =>
@@ -79,7 +80,7 @@ internal static class BenchCommand
             Refuse(parsed, what, [Search], width, problems, stepTokens, depth, memory);
             Refuse(parsed, what, [Decode, Search], promptTokens);
             Refuse(parsed, what, [Step, Decode, Gemm], steps, warmUp);
-            Refuse(parsed, what, [Step], objective, length, profile);
+            Refuse(parsed, what, [Step], objective, length, recompute, profile);
             Refuse(parsed, what, [Step, Decode], channels, batch);
             Refuse(parsed, what, [Decode], dtype, newTokens);
             Refuse(parsed, what, [Gemm], shapes);
@@ -87,7 +88,7 @@ internal static class BenchCommand
             if (place != Device.Cpu && parsed.GetResult(dtype) is { Implicit: false }) throw new UsageException($"--dtype belongs to the CPU; {place.Name} has a type of its own.");
             if (place != Device.Cpu && parsed.GetValue(profile)) throw new UsageException($"--profile times the CPU's ops, not those of {place.Name}.");
             string weights = place == Device.Cpu ? parsed.GetValue(dtype)! : place.ActivationType.ToString().ToLowerInvariant();
-            var job = new BenchJob { Device = place, Repeats = parsed.GetValue(steps), WarmUp = parsed.GetValue(warmUp), Profiles = parsed.GetValue(profile) };
+            var job = new BenchJob { Device = place, Repeats = parsed.GetValue(steps), WarmUp = parsed.GetValue(warmUp), Recomputes = parsed.GetValue(recompute), Profiles = parsed.GetValue(profile) };
             BenchSize chosen = BenchSize.All.First(x => x.Name == parsed.GetValue(size));
             if (parsed.GetValue(channels) is { } hidden) chosen = chosen.WithChannels(hidden);
             int sequences = parsed.GetValue(batch) ?? (what == Step ? chosen.Batch : 1);
@@ -112,7 +113,7 @@ internal static class BenchCommand
             });
             string title = what switch
             {
-                Step => $"step {chosen.Name} {parsed.GetValue(objective)}, {chosen.Batch} x {chosen.Length} tokens",
+                Step => $"step {chosen.Name} {parsed.GetValue(objective)}, {chosen.Batch} x {chosen.Length} tokens{(parsed.GetValue(recompute) ? ", recomputed" : "")}",
                 Decode => $"decode {chosen.Name} {weights}, batch {sequences}, {parsed.GetValue(newTokens)} new tokens",
                 _ => "gemm",
             };
@@ -126,6 +127,7 @@ internal static class BenchCommand
                 {
                     line.WriteString("objective", parsed.GetValue(objective));
                     line.WriteNumber("length", chosen.Length);
+                    if (parsed.GetValue(recompute)) line.WriteBoolean("recompute", true);
                 }
                 if (what != Gemm)
                 {

@@ -65,8 +65,8 @@ public sealed class KvCache : IDisposable
         _pool = new KvPool(model.Config, model.Device, options.PageTokens);
         _activations = new DecoderActivations(model.Config);
         using Arena measure = Arena.Measure(model.Device);
-        _activations.Take(measure, _maxTokens, save: false);
-        using (Device.Holding("activations of decoding")) _arena = new Arena(model.Device, measure.Peak + 5L * _maxTokens * sizeof(int) + 8 * 64);
+        _activations.Take(measure, _maxTokens, KeptActivations.Nothing);
+        using (Device.Holding("activations of decoding")) _arena = new Arena(model.Device, measure.Peak + DecoderActivations.WorkBytes(model.Device, model.Config, _maxTokens, KeptActivations.Nothing) + 5L * _maxTokens * sizeof(int) + 8 * 64);
         _positions = new int[_maxTokens];
         _slots = new int[_maxTokens];
         _rowSequence = new int[_maxTokens];
@@ -240,7 +240,7 @@ public sealed class KvCache : IDisposable
         _model.Device.Upload<int>(_pageTable.AsSpan(0, tableSize), pageTable);
         PagedStep step = new(Upload(ids), Upload(_positions.AsSpan(0, count)), Upload(_slots.AsSpan(0, count)),
             Upload(_rowSequence.AsSpan(0, count)), Upload(_rowLength.AsSpan(0, count)), pageTable.Reshape(rows, maxPages));
-        _activations.Take(_arena, count, save: false);
+        _activations.Take(_arena, count, KeptActivations.Nothing);
         // Everything that a pass reads was uploaded to places that depend on its shape alone, so passes of one shape are one recorded step.
         _model.Decoder.EnsurePositions(longest);
         // Shapes of prompts hardly ever come back.
@@ -248,7 +248,7 @@ public sealed class KvCache : IDisposable
         else Forward(step, longest);
     }
 
-    private void Forward(in PagedStep step, int longest) => _model.Decoder.ForwardPaged(step, longest, _pool.Keys, _pool.Values, _activations);
+    private void Forward(in PagedStep step, int longest) => _model.Decoder.ForwardPaged(step, longest, _pool.Keys, _pool.Values, _activations, _arena);
 
     private Tensor Upload(ReadOnlySpan<int> data)
     {

@@ -49,27 +49,37 @@ public sealed class Decoder : IDisposable
     /// <summary>Forward over whole sequences; results in <paramref name="activations"/>.Hidden.</summary>
     /// <param name="batch">Packed sequences.</param>
     /// <param name="activations">Taken for exactly the batch's number of tokens.</param>
-    /// <param name="scratch">Lends memory per op.</param>
+    /// <param name="scratch">Lends <see cref="DecoderActivations.ScratchBytes"/>.</param>
     public void Forward(TokenBatch batch, DecoderActivations activations, Arena scratch)
     {
         _rotary.Ensure(batch.LongestSequence);
-        Embed(batch.Ids, activations.Embedded);
-        EnterFirst(activations);
-        for (int layer = 0; layer < _blocks.Length; layer++) _blocks[layer].Forward(activations.Block(layer), After(layer, activations), batch, _rotary, scratch);
+        long mark = scratch.Mark();
+        activations.Borrow(scratch, backward: false);
+        Enter(batch.Ids, activations);
+        for (int layer = 0; layer < _blocks.Length; layer++)
+            _blocks[layer].Forward(activations.Block(layer), activations.Work, After(layer, activations), batch, _rotary, scratch);
+        scratch.Release(mark);
     }
 
     /// <summary>
     /// Backward from <paramref name="activations"/>.HiddenGradient, which the caller has filled; adds to the gradients of all
-    /// weights.
+    /// weights. A forward serves one backward.
     /// </summary>
     public void Backward(TokenBatch batch, DecoderActivations activations, Arena scratch)
     {
-        Tensor dx = activations.ResidualGradient;
+        long mark = scratch.Mark();
+        activations.Borrow(scratch, backward: true);
+        Tensor dx = activations.Work.DResidual;
         dx.Clear();
         RmsNorm.Backward(activations.HiddenGradient, activations.Block(_blocks.Length - 1).Output, _finalNorm.Value, activations.Rstd, dx, _finalNorm.Gradient);
         for (int layer = _blocks.Length - 1; layer >= 0; layer--)
-            _blocks[layer].Backward(activations.Block(layer), dx, activations.Gradients, batch, _rotary, scratch);
+        {
+            ref readonly BlockActivations block = ref activations.Block(layer);
+            if (activations.Kept == KeptActivations.BlockInputs) _blocks[layer].Recompute(block, activations.Work, batch, _rotary, scratch);
+            _blocks[layer].Backward(block, activations.Work, batch, _rotary, scratch);
+        }
         Embedding.Backward(dx, batch.Ids, Config.EmbeddingScale, EmbeddingTable.Gradient);
+        scratch.Release(mark);
     }
 
     /// <summary>Makes the tables of positions long enough: to be called before a recorded step, which may not allocate.</summary>
@@ -81,39 +91,36 @@ public sealed class Decoder : IDisposable
     /// <param name="longest">Longest sequence after the step.</param>
     /// <param name="keys">Per layer [pages, K·D·P].</param>
     /// <param name="values">Per layer [pages, K·P·D].</param>
-    /// <param name="activations">Taken for exactly the number of new tokens, without save.</param>
-    public void ForwardPaged(in PagedStep step, int longest, ReadOnlySpan<Tensor> keys, ReadOnlySpan<Tensor> values, DecoderActivations activations)
+    /// <param name="activations">Taken for exactly the number of new tokens, with nothing kept.</param>
+    /// <param name="scratch">Lends the rest of the activations' memory.</param>
+    public void ForwardPaged(in PagedStep step, int longest, ReadOnlySpan<Tensor> keys, ReadOnlySpan<Tensor> values, DecoderActivations activations, Arena scratch)
     {
         _rotary.Ensure(longest);
-        Embed(step.Ids, activations.Embedded);
-        EnterFirst(activations);
+        long mark = scratch.Mark();
+        activations.Borrow(scratch, backward: false);
+        Enter(step.Ids, activations);
         for (int layer = 0; layer < _blocks.Length; layer++)
-            _blocks[layer].ForwardPaged(activations.Block(layer), After(layer, activations), step, _rotary, keys[layer], values[layer]);
+            _blocks[layer].ForwardPaged(activations.Block(layer), activations.Work, After(layer, activations), step, _rotary, keys[layer], values[layer]);
+        scratch.Release(mark);
     }
 
-    private void EnterFirst(DecoderActivations activations)
+    /// <summary>The embedding and the norm that reads it.</summary>
+    private void Enter(Tensor ids, DecoderActivations activations)
     {
-        ref readonly BlockActivations first = ref activations.Block(0);
-        RmsNorm.Forward(first.Input, _blocks[0].EntryNorm, Config.RmsNormEpsilon, first.Normed1, first.Rstd1);
+        Tensor stream = activations.Block(0).Input;
+        if (EmbeddingTable.Frozen is { } table) Embedding.Forward(ids, table, Config.EmbeddingScale, stream);
+        else Embedding.Forward(ids, EmbeddingTable.Value, Config.EmbeddingScale, stream);
+        RmsNorm.Forward(stream, _blocks[0].EntryNorm, Config.RmsNormEpsilon, activations.Work.Normed, activations.Work.Rstd);
     }
 
     /// <summary>The norm that reads a block's output: the next block's, or the final one.</summary>
-    private NormTarget After(int layer, DecoderActivations activations)
-    {
-        if (layer + 1 == _blocks.Length) return new(_finalNorm.Value, activations.Hidden, activations.Rstd);
-        ref readonly BlockActivations next = ref activations.Block(layer + 1);
-        return new(_blocks[layer + 1].EntryNorm, next.Normed1, next.Rstd1);
-    }
+    private NormTarget After(int layer, DecoderActivations activations) => layer + 1 == _blocks.Length
+        ? new(_finalNorm.Value, activations.Hidden, activations.Rstd)
+        : new(_blocks[layer + 1].EntryNorm, activations.Work.Normed, activations.Work.Rstd);
 
     /// <inheritdoc/>
     public void Dispose()
     {
         foreach (DecoderBlock block in _blocks) block.Dispose();
-    }
-
-    private void Embed(Tensor ids, Tensor embedded)
-    {
-        if (EmbeddingTable.Frozen is { } table) Embedding.Forward(ids, table, Config.EmbeddingScale, embedded);
-        else Embedding.Forward(ids, EmbeddingTable.Value, Config.EmbeddingScale, embedded);
     }
 }

@@ -6,14 +6,17 @@ using Bellman.Runtime.Modules;
 namespace Bellman.Runtime.Models;
 
 /// <summary>
-/// The tensors of one forward of a <see cref="Decoder"/>, taken from an arena. With <c>save</c> every block keeps its own, as
-/// the backward needs; without, all blocks share one set. Made once per model and refilled each step.
+/// The tensors of one forward of a <see cref="Decoder"/>. What outlives the forward is taken from an arena by <see cref="Take"/>; what
+/// blocks share is lent by the scratch arena of each pass, so that all models of a step use the same memory for it. Made once per
+/// model and refilled each step.
 /// </summary>
 public sealed class DecoderActivations
 {
     private readonly ModelConfig _config;
     private readonly BlockActivations[] _blocks;
-    private BlockGradients _gradients;
+    private BlockWork _work;
+    private Tensor _rstd;
+    private int _tokens;
 
     /// <summary>An empty set for a model.</summary>
     public DecoderActivations(ModelConfig config)
@@ -25,55 +28,69 @@ public sealed class DecoderActivations
     /// <summary>Hidden states after the final norm [T, C].</summary>
     public Tensor Hidden { get; private set; }
 
-    /// <summary>Gradient of the residual stream [T, C]; the caller of the backward fills it with that of <see cref="Hidden"/>.</summary>
+    /// <summary>Gradient of <see cref="Hidden"/> [T, C], for the caller of the backward to fill.</summary>
     public Tensor HiddenGradient { get; private set; }
 
-    /// <summary>Residual stream before a block [T, C]; kept for every block only when saved.</summary>
+    /// <summary>Residual stream before a block [T, C]; kept for a backward only.</summary>
     internal Tensor ResidualAt(int layer) => _blocks[layer].Input;
 
-    internal Tensor Embedded { get; private set; }
+    internal KeptActivations Kept { get; private set; }
 
-    internal Tensor Rstd { get; private set; }
+    /// <summary>Reciprocal deviation of the final norm [T, 1].</summary>
+    internal Tensor Rstd => Kept == KeptActivations.Nothing ? _work.Rstd : _rstd;
 
-    internal Tensor ResidualGradient { get; private set; }
-
-    internal ref readonly BlockGradients Gradients => ref _gradients;
+    internal ref readonly BlockWork Work => ref _work;
 
     internal ref readonly BlockActivations Block(int layer) => ref _blocks[layer];
 
-    /// <summary>Takes all tensors for T tokens from an arena.</summary>
-    public void Take(Arena arena, int tokens, bool save)
+    /// <summary>Takes what outlives the forward of T tokens from an arena.</summary>
+    public void Take(Arena arena, int tokens, KeptActivations kept)
     {
-        Embedded = arena.TakeActivation(tokens, _config.HiddenSize);
-        Tensor input = Embedded;
+        (Kept, _tokens) = (kept, tokens);
+        Hidden = arena.TakeActivation(tokens, _config.HiddenSize);
+        if (kept == KeptActivations.Nothing) return;
+        HiddenGradient = arena.TakeActivation(tokens, _config.HiddenSize);
+        _rstd = arena.Take(tokens, 1);
+        Tensor stream = arena.TakeActivation(tokens, _config.HiddenSize);
         for (int layer = 0; layer < _blocks.Length; layer++)
         {
-            if (save || layer == 0)
-            {
-                _blocks[layer] = BlockActivations.Take(arena, _config, tokens, input);
-            }
-            else
-            {
-                // Two residual buffers take turns: what was the output is the next block's input.
-                _blocks[layer] = _blocks[0];
-                _blocks[layer].Input = input;
-                _blocks[layer].Output = layer % 2 == 1 ? Embedded : _blocks[0].Output;
-            }
-            input = _blocks[layer].Output;
+            _blocks[layer] = kept == KeptActivations.All ? BlockActivations.Take(arena, _config, tokens) : default;
+            _blocks[layer].Input = stream;
+            _blocks[layer].Output = stream = arena.TakeActivation(tokens, _config.HiddenSize);
         }
-        Hidden = arena.TakeActivation(tokens, _config.HiddenSize);
-        Rstd = arena.Take(tokens, 1);
-        if (!save) return;
-        HiddenGradient = arena.TakeActivation(tokens, _config.HiddenSize);
-        ResidualGradient = arena.TakeActivation(tokens, _config.HiddenSize);
-        _gradients = BlockGradients.Take(arena, _config, tokens);
     }
 
-    /// <summary>Bytes of scratch, beyond the tensors taken, that forward and backward need.</summary>
-    public static long ScratchBytes(Device device, ModelConfig config, int tokens, int sequences)
+    /// <summary>Takes the rest for one pass; the caller releases it afterwards.</summary>
+    internal void Borrow(Arena scratch, bool backward)
+    {
+        _work = BlockWork.Take(scratch, _config, _tokens, backward);
+        if (Kept == KeptActivations.All) return;
+        BlockActivations shared = BlockActivations.Take(scratch, _config, _tokens);
+        Tensor stream = Kept == KeptActivations.Nothing ? scratch.TakeActivation(_tokens, _config.HiddenSize) : default;
+        for (int layer = 0; layer < _blocks.Length; layer++)
+        {
+            ref BlockActivations block = ref _blocks[layer];
+            // Without a backward one residual stream runs through all blocks.
+            (shared.Input, shared.Output) = Kept == KeptActivations.Nothing ? (stream, stream) : (block.Input, block.Output);
+            block = shared;
+        }
+    }
+
+    /// <summary>Bytes that a forward (and backward, where anything is kept for it) takes from the scratch arena.</summary>
+    public static long ScratchBytes(Device device, ModelConfig config, int tokens, int sequences, KeptActivations kept)
     {
         int widest = Math.Max(Math.Max(config.HiddenSize, config.IntermediateSize), config.Heads * config.HeadDimension);
         var shape = new AttentionShape(config.Heads, config.KeyValueHeads, config.HeadDimension);
-        return Math.Max(Attention.ScratchBytes(device, tokens, sequences, shape), MatMul.BackwardWeightScratch(device, tokens, widest)) + 1024;
+        long op = Attention.ScratchBytes(device, tokens, sequences, shape);
+        if (kept != KeptActivations.Nothing) op = Math.Max(op, MatMul.BackwardWeightScratch(device, tokens, widest));
+        return WorkBytes(device, config, tokens, kept) + op;
+    }
+
+    /// <summary>The part of <see cref="ScratchBytes"/> that is not the ops' own; all that decoding takes.</summary>
+    internal static long WorkBytes(Device device, ModelConfig config, int tokens, KeptActivations kept)
+    {
+        using Arena measure = Arena.Measure(device);
+        new DecoderActivations(config) { Kept = kept, _tokens = tokens }.Borrow(measure, backward: kept != KeptActivations.Nothing);
+        return measure.Peak;
     }
 }

@@ -78,43 +78,60 @@ internal sealed class DecoderBlock : IDisposable
     /// <summary>The weight of the norm at the block's entry.</summary>
     public Tensor EntryNorm => _norm1.Value;
 
-    /// <summary>Training forward over whole sequences: fills <paramref name="a"/> from <c>a.Input</c> and its norm, and the norm that follows.</summary>
-    public void Forward(in BlockActivations a, in NormTarget next, TokenBatch batch, RotaryTable rotary, Arena scratch)
+    /// <summary>
+    /// Forward over whole sequences: from <c>a.Input</c> and its norm in <c>w.Normed</c> to <c>a.Output</c> and the norm that follows.
+    /// </summary>
+    public void Forward(in BlockActivations a, in BlockWork w, in NormTarget next, TokenBatch batch, RotaryTable rotary, Arena scratch)
     {
-        ProjectQkv(a, batch.Positions, rotary);
+        ProjectQkv(a, w, batch.Positions, rotary);
         Attention.Forward(a.Qkv, Shape, batch.SequenceStarts, a.Attended, a.LogSumExp, scratch);
-        Finish(a, next);
+        EnterFeedForward(a, w);
+        Finish(a, w, next);
     }
 
     /// <summary>Inference forward of new tokens against paged keys and values, which it appends to.</summary>
-    public void ForwardPaged(in BlockActivations a, in NormTarget next, in PagedStep step, RotaryTable rotary, Tensor keys, Tensor values)
+    public void ForwardPaged(in BlockActivations a, in BlockWork w, in NormTarget next, in PagedStep step, RotaryTable rotary, Tensor keys, Tensor values)
     {
-        ProjectQkv(a, step.Positions, rotary);
+        ProjectQkv(a, w, step.Positions, rotary);
         PagedAttention.Append(a.Qkv, Shape, step.Slots, keys, values);
         PagedAttention.Forward(a.Qkv, Shape, step.RowSequence, step.RowLength, step.PageTable, keys, values, a.Attended);
-        Finish(a, next);
+        EnterFeedForward(a, w);
+        Finish(a, w, next);
+    }
+
+    /// <summary>Computes again what the backward reads, from <c>a.Input</c> alone: the forward without its last product.</summary>
+    public void Recompute(in BlockActivations a, in BlockWork w, TokenBatch batch, RotaryTable rotary, Arena scratch)
+    {
+        Norm(a.Input, _norm1, w);
+        ProjectQkv(a, w, batch.Positions, rotary);
+        Attention.Forward(a.Qkv, Shape, batch.SequenceStarts, a.Attended, a.LogSumExp, scratch);
+        EnterFeedForward(a, w);
     }
 
     /// <summary>
-    /// <paramref name="dx"/> [T, C] enters as the gradient of the output and leaves as that of the input; adds to the
-    /// gradients of all weights.
+    /// <c>w.DResidual</c> [T, C] enters as the gradient of the output and leaves as that of the input; adds to the gradients of all
+    /// weights.
     /// </summary>
-    public void Backward(in BlockActivations a, Tensor dx, in BlockGradients g, TokenBatch batch, RotaryTable rotary, Arena scratch)
+    public void Backward(in BlockActivations a, in BlockWork w, TokenBatch batch, RotaryTable rotary, Arena scratch)
     {
-        Tensor branch = ScaledBranch(dx, g);
-        _down.Backward(branch, a.Activated, g.Activated, add: false, scratch);
-        SwiGlu.Backward(g.Activated, a.GateUp, g.GateUp);
-        _gateUp.Backward(g.GateUp, a.Normed2, g.Normed, add: false, scratch);
-        RmsNorm.Backward(g.Normed, a.Middle, _norm2.Value, a.Rstd2, dx, _norm2.Gradient);
+        Tensor dx = w.DResidual, branch = ScaledBranch(w);
+        // A weight's gradient is made before that of its input, so one buffer holds first the input and then its gradient.
+        SwiGlu.Forward(a.GateUp, w.Activated);
+        _down.Backward(branch, w.Activated, w.Activated, add: false, scratch);
+        SwiGlu.Backward(w.Activated, a.GateUp, a.GateUp);
+        Norm(a.Middle, _norm2, w);
+        _gateUp.Backward(a.GateUp, w.Normed, w.Normed, add: false, scratch);
+        RmsNorm.Backward(w.Normed, a.Middle, _norm2.Value, w.Rstd, dx, _norm2.Gradient);
 
-        branch = ScaledBranch(dx, g);
-        _out.Backward(branch, a.Attended, g.Attended, add: false, scratch);
-        Attention.Backward(g.Attended, a.Qkv, Shape, batch.SequenceStarts, a.Attended, a.LogSumExp, g.Qkv, scratch);
-        Rope.Backward(g.Qkv, Shape.Heads + Shape.KeyValueHeads, Shape.HeadDimension, batch.Positions, rotary.Cos, rotary.Sin);
+        branch = ScaledBranch(w);
+        _out.Backward(branch, a.Attended, w.DAttended, add: false, scratch);
+        Attention.Backward(w.DAttended, a.Qkv, Shape, batch.SequenceStarts, a.Attended, a.LogSumExp, w.DQkv, scratch);
+        Rope.Backward(w.DQkv, Shape.Heads + Shape.KeyValueHeads, Shape.HeadDimension, batch.Positions, rotary.Cos, rotary.Sin);
         if (_queryNorm is not null)
-            HeadNorm.Backward(g.Qkv, a.RawQkv, _queryNorm.Value, _keyNorm!.Value, Shape.Heads, Shape.KeyValueHeads, a.HeadRstd, _queryNorm.Gradient, _keyNorm.Gradient);
-        _qkv.Backward(g.Qkv, a.Normed1, g.Normed, add: false, scratch);
-        RmsNorm.Backward(g.Normed, a.Input, _norm1.Value, a.Rstd1, dx, _norm1.Gradient);
+            HeadNorm.Backward(w.DQkv, a.RawQkv, _queryNorm.Value, _keyNorm!.Value, Shape.Heads, Shape.KeyValueHeads, a.HeadRstd, _queryNorm.Gradient, _keyNorm.Gradient);
+        Norm(a.Input, _norm1, w);
+        _qkv.Backward(w.DQkv, w.Normed, w.Normed, add: false, scratch);
+        RmsNorm.Backward(w.Normed, a.Input, _norm1.Value, w.Rstd, dx, _norm1.Gradient);
     }
 
     public void Dispose()
@@ -125,37 +142,43 @@ internal sealed class DecoderBlock : IDisposable
         _down.Dispose();
     }
 
-    private void ProjectQkv(in BlockActivations a, Tensor positions, RotaryTable rotary)
+    private void Norm(Tensor x, Parameter weight, in BlockWork w) => RmsNorm.Forward(x, weight.Value, _config.RmsNormEpsilon, w.Normed, w.Rstd);
+
+    private void ProjectQkv(in BlockActivations a, in BlockWork w, Tensor positions, RotaryTable rotary)
     {
         if (_queryNorm is null)
         {
-            _qkv.Forward(a.Normed1, a.Qkv);
+            _qkv.Forward(w.Normed, a.Qkv);
         }
         else
         {
-            _qkv.Forward(a.Normed1, a.RawQkv);
+            _qkv.Forward(w.Normed, a.RawQkv);
             HeadNorm.Forward(a.RawQkv, _queryNorm.Value, _keyNorm!.Value, Shape.Heads, Shape.KeyValueHeads, _config.RmsNormEpsilon, a.Qkv, a.HeadRstd);
         }
         Rope.Forward(a.Qkv, Shape.Heads + Shape.KeyValueHeads, Shape.HeadDimension, positions, rotary.Cos, rotary.Sin);
     }
 
     // Each residual sum is made together with the norm that reads it, the block's last one with the next block's first.
-    private void Finish(in BlockActivations a, in NormTarget next)
+    private void EnterFeedForward(in BlockActivations a, in BlockWork w)
     {
         _out.Forward(a.Attended, a.Middle);
-        RmsNorm.AddForward(a.Input, a.Middle, _config.ResidualScale, a.Middle, _norm2.Value, _config.RmsNormEpsilon, a.Normed2, a.Rstd2);
-        _gateUp.Forward(a.Normed2, a.GateUp);
-        SwiGlu.Forward(a.GateUp, a.Activated);
-        _down.Forward(a.Activated, a.Output);
+        RmsNorm.AddForward(a.Input, a.Middle, _config.ResidualScale, a.Middle, _norm2.Value, _config.RmsNormEpsilon, w.Normed, w.Rstd);
+        _gateUp.Forward(w.Normed, a.GateUp);
+    }
+
+    private void Finish(in BlockActivations a, in BlockWork w, in NormTarget next)
+    {
+        SwiGlu.Forward(a.GateUp, w.Activated);
+        _down.Forward(w.Activated, a.Output);
         RmsNorm.AddForward(a.Middle, a.Output, _config.ResidualScale, a.Output, next.Weight, _config.RmsNormEpsilon, next.Normed, next.Rstd);
     }
 
     /// <summary>s·dx, the gradient of a sub-block's output.</summary>
-    private Tensor ScaledBranch(Tensor dx, in BlockGradients g)
+    private Tensor ScaledBranch(in BlockWork w)
     {
-        if (_config.ResidualScale == 1f) return dx;
-        g.Scaled.Clear();
-        Residual.Add(g.Scaled, dx, _config.ResidualScale);
-        return g.Scaled;
+        if (_config.ResidualScale == 1f) return w.DResidual;
+        w.DScaled.Clear();
+        Residual.Add(w.DScaled, w.DResidual, _config.ResidualScale);
+        return w.DScaled;
     }
 }

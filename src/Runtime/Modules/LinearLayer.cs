@@ -22,7 +22,9 @@ public sealed class LinearLayer : IDisposable
     /// <summary>y [T, N] = x [T, K]·Wᵀ + b; overwrites y.</summary>
     public void Forward(Tensor x, Tensor y) => MatMul.Forward(x, Packed, _bias?.Value ?? default, y);
 
-    /// <summary>dx [T, K] = dy·W (added when <paramref name="add"/>); adds to the gradients of W and b.</summary>
+    /// <summary>
+    /// Adds to the gradients of W and b, then dx [T, K] = dy·W (added when <paramref name="add"/>); dx may be <paramref name="x"/> itself.
+    /// </summary>
     public void Backward(Tensor dy, Tensor x, Tensor dx, bool add, Arena scratch)
     {
         MatMul.BackwardWeight(dy, x, _weight.Gradient, _bias?.Gradient ?? default, scratch);

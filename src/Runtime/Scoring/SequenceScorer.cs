@@ -140,9 +140,9 @@ public sealed class SequenceScorer : IDisposable
 
     private Buffers Take(Arena arena, int tokens, int rows)
     {
-        _policyActivations.Take(arena, tokens, save: false);
-        _referenceActivations?.Take(arena, tokens, save: false);
-        _valueActivations?.Take(arena, tokens, save: false);
+        _policyActivations.Take(arena, tokens, KeptActivations.Nothing);
+        _referenceActivations?.Take(arena, tokens, KeptActivations.Nothing);
+        _valueActivations?.Take(arena, tokens, KeptActivations.Nothing);
         Tensor Row() => arena.Take(rows, 1);
         bool both = _reference is not null;
         var output = new LmHeadOutput(Row(), Row(), default, both ? Row() : default, both ? Row() : default, both ? Row() : default);
@@ -163,7 +163,7 @@ public sealed class SequenceScorer : IDisposable
         Take(measure, tokens, tokens);
         long scratch = LmHead.ScratchBytes(device, tokens, _policy.Config.VocabularySize, _policy.Config.HiddenSize, _reference is not null);
         foreach (DecoderModel? model in (ReadOnlySpan<DecoderModel?>)[_policy, _reference, _value])
-            if (model is not null) scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(device, model.Config, tokens, sequences));
+            if (model is not null) scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(device, model.Config, tokens, sequences, KeptActivations.Nothing));
         using MemoryPurpose purpose = Device.Holding("activations of scoring");
         _arena = new Arena(device, measure.Peak + scratch);
         _batch = new TokenBatch(device, tokens, sequences);

@@ -56,7 +56,7 @@ public sealed class ValueScorer : IDisposable
         (int[] ids, int[] starts) = SequencePacking.Lay(sequences, first, end, tokens);
         _batch!.Set(ids, starts);
         _arena!.Reset();
-        _activations.Take(_arena, tokens, save: false);
+        _activations.Take(_arena, tokens, KeptActivations.Nothing);
         Tensor values = _arena.Take(tokens, 1);
         _value.Decoder.Forward(_batch, _activations, _arena);
         _value.Values(_activations.Hidden, values);
@@ -73,10 +73,10 @@ public sealed class ValueScorer : IDisposable
         sequences = Math.Max(sequences, _batch?.MaxSequences ?? 0);
         Dispose();
         using Arena measure = Arena.Measure(_value.Device);
-        _activations.Take(measure, tokens, save: false);
+        _activations.Take(measure, tokens, KeptActivations.Nothing);
         measure.Take(tokens, 1);
         using MemoryPurpose purpose = Device.Holding("activations of scoring");
-        _arena = new Arena(_value.Device, measure.Peak + DecoderActivations.ScratchBytes(_value.Device, _value.Config, tokens, sequences));
+        _arena = new Arena(_value.Device, measure.Peak + DecoderActivations.ScratchBytes(_value.Device, _value.Config, tokens, sequences, KeptActivations.Nothing));
         _batch = new TokenBatch(_value.Device, tokens, sequences);
     }
 }

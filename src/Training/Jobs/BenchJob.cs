@@ -28,6 +28,9 @@ public sealed class BenchJob
     /// <summary>Repeats that are timed.</summary>
     public int Repeats { get; init; } = 10;
 
+    /// <summary>Whether the backwards of <see cref="Step"/> compute activations again instead of keeping them.</summary>
+    public bool Recomputes { get; init; }
+
     /// <summary>Whether <see cref="Step"/> runs as many steps again to say where their time goes.</summary>
     public bool Profiles { get; init; }
 
@@ -38,7 +41,7 @@ public sealed class BenchJob
         progress?.Invoke(new JobProgress("making the models", 0, 0, "models"));
         double before = Peak();
         size = size.For(objective);
-        using var step = new BenchJobStep(size, objective, Seed, Device);
+        using var step = new BenchJobStep(size, objective, Seed, Device, Recomputes);
         double flops = size.ForwardFlops(size.Length) * (objective is BenchObjective.Oreo or BenchObjective.Kto ? 4 : 3);
         // Policy forward, its backward of twice that, the reference's forward (for KTO that over mismatched pairs); then the value model's three.
         if (objective == BenchObjective.Oreo) flops += 3 * size.ForwardFlops(size.Length, valueHead: true);

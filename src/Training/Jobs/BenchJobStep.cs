@@ -22,7 +22,7 @@ internal sealed class BenchJobStep : IDisposable
     private readonly int _actions;
     private long _update;
 
-    public BenchJobStep(BenchSize size, BenchObjective objective, ulong seed, Device device)
+    public BenchJobStep(BenchSize size, BenchObjective objective, ulong seed, Device device, bool recomputes)
     {
         _optimises = objective != BenchObjective.ForwardBackward;
         int tokens = size.Batch * size.Length;
@@ -30,6 +30,8 @@ internal sealed class BenchJobStep : IDisposable
         _rows = new PackedRows(tokens, size.Batch);
         _rows.Fill(trajectories, [.. Enumerable.Range(0, size.Batch)]);
         _actions = tokens - size.Batch;
+        TrainedModel Learner(string name, DecoderModel model) =>
+            new(name, model, new AdamWOptimizer(model, new AdamWOptions { WeightDecay = 0.1 }), new LearningRateSchedule(ScheduleShape.Constant, LearningRate, 0, 0)) { Recompute = recomputes };
         try
         {
             LanguageModel policy = LanguageModel.Create(size.Model, seed, device, trainable: true);
@@ -81,9 +83,6 @@ internal sealed class BenchJobStep : IDisposable
         _method.Dispose();
         foreach (DecoderModel model in _models) model.Dispose();
     }
-
-    private static TrainedModel Learner(string name, DecoderModel model) =>
-        new(name, model, new AdamWOptimizer(model, new AdamWOptions { WeightDecay = 0.1 }), new LearningRateSchedule(ScheduleShape.Constant, LearningRate, 0, 0));
 
     /// <summary>Every position but the last of each sequence is an action and a state; rewards are 1 and 0 in turn, as in pairs.</summary>
     private static Trajectory[] RandomTrajectories(BenchSize size, ulong seed)

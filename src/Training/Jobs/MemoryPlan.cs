@@ -1,6 +1,7 @@
 using Bellman.Kernels;
 using Bellman.Kernels.Ops.LmHead;
 using Bellman.Runtime.Models;
+using Bellman.Training.Trainers;
 
 namespace Bellman.Training.Jobs;
 
@@ -14,7 +15,11 @@ public readonly record struct MemoryPart(string Name, long Bytes);
 /// <param name="Reference">The frozen reference that runs in every step, or null.</param>
 /// <param name="Value">The value model, or null.</param>
 /// <param name="Device">Where; <see cref="Device.PaperCard"/> plans for a card that is not here.</param>
-public sealed record PlannedModels(ModelConfig Policy, ModelConfig? Reference, ModelConfig? Value, Device Device);
+public sealed record PlannedModels(ModelConfig Policy, ModelConfig? Reference, ModelConfig? Value, Device Device)
+{
+    /// <summary>Whether backwards compute activations again (recipe key <c>train.recompute</c>).</summary>
+    public bool Recompute { get; init; }
+}
 
 /// <summary>The memory that a training run takes, computed from sizes alone: nothing is allocated.</summary>
 public static class MemoryPlan
@@ -28,6 +33,7 @@ public static class MemoryPlan
     public static IReadOnlyList<MemoryPart> Of(PlannedModels models, int tokens, int sequences)
     {
         (ModelConfig policy, ModelConfig? reference, ModelConfig? value, Device device) = models;
+        KeptActivations kept = TrainedModel.KeptFor(models.Recompute);
         long rounded = device.ActivationType.Size();
         var parts = new List<MemoryPart>();
         void Learner(string name, ModelConfig config)
@@ -42,14 +48,14 @@ public static class MemoryPlan
         if (reference is not null) parts.Add(new MemoryPart("reference: weights", rounded * ParameterCount(reference)));
         if (value is not null) Learner("value model", value);
         using Arena measure = Arena.Measure(device);
-        new DecoderActivations(policy).Take(measure, tokens, save: true);
-        if (reference is not null) new DecoderActivations(reference).Take(measure, tokens, save: false);
-        if (value is not null) new DecoderActivations(value).Take(measure, tokens, save: true);
+        new DecoderActivations(policy).Take(measure, tokens, kept);
+        if (reference is not null) new DecoderActivations(reference).Take(measure, tokens, KeptActivations.Nothing);
+        if (value is not null) new DecoderActivations(value).Take(measure, tokens, kept);
         // Hidden states of the rows that the head looks at, their gradients, and the reference's.
         long head = rounded * tokens * policy.HiddenSize * (reference is null ? 2 : 3);
         long scratch = LmHead.ScratchBytes(device, tokens, policy.VocabularySize, policy.HiddenSize, reference is not null);
-        foreach (ModelConfig? config in (ReadOnlySpan<ModelConfig?>)[policy, reference, value])
-            if (config is not null) scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(device, config, tokens, sequences));
+        foreach ((ModelConfig? config, KeptActivations its) in (ReadOnlySpan<(ModelConfig?, KeptActivations)>)[(policy, kept), (reference, KeptActivations.Nothing), (value, kept)])
+            if (config is not null) scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(device, config, tokens, sequences, its));
         parts.Add(new MemoryPart($"activations of {tokens} tokens", measure.Peak + head + scratch));
         long logits = LmHead.DeviceBytes(device, tokens, policy.VocabularySize, reference is not null);
         if (logits > 0) parts.Add(new MemoryPart("logits of the head, a chunk at a time", logits));
@@ -68,9 +74,12 @@ public static class MemoryPlan
         IReadOnlyList<MemoryPart> parts = Of(models, tokens, sequences);
         long all = parts.Sum(x => x.Bytes);
         if (all <= memory.Free) return;
-        int fitting = Fitting(models, tokens, sequences, memory.Free);
-        string remedy = fitting >= longest
-            ? $"micro-batches of {fitting} tokens would fit (train.max_tokens_per_micro_batch)"
+        PlannedModels less = models with { Recompute = true };
+        int fitting = Fitting(models, tokens, sequences, memory.Free), recomputed = models.Recompute ? fitting : Fitting(less, tokens, sequences, memory.Free);
+        string remedy = recomputed == tokens
+            ? $"set train.recompute: true, which takes {MiB(Of(less, tokens, sequences).Sum(x => x.Bytes))}{(fitting >= longest ? $", or train.max_tokens_per_micro_batch: {fitting}" : "")}"
+            : fitting >= longest ? $"micro-batches of {fitting} tokens would fit (train.max_tokens_per_micro_batch)"
+            : recomputed >= longest ? $"set train.recompute: true and train.max_tokens_per_micro_batch: {recomputed}"
             : fitting >= 1 ? $"micro-batches of {fitting} tokens would fit, but the data needs {longest}: lower data.max_length, or use a smaller model"
             : "the models alone do not fit: use smaller ones, a device with more memory, or cpu";
         throw new DeviceException(

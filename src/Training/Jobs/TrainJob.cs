@@ -89,13 +89,16 @@ public sealed class TrainJob
         if (!resume) throw new CheckpointException($"{folder}: the run folder is not empty; add --resume to continue that run, or set another out.");
         string path = Path.Combine(folder, RecipeName);
         if (!File.Exists(path)) throw new CheckpointException($"{folder}: expected the {RecipeName} of a run to resume, but there is none; set another out.");
-        string[] before = File.ReadAllLines(path), now = _recipe.ToYaml().TrimEnd('\n').Split('\n');
+        string[] before = Binding(File.ReadAllLines(path)), now = Binding(_recipe.ToYaml().TrimEnd('\n').Split('\n'));
         for (int i = 0; i < Math.Max(before.Length, now.Length); i++)
         {
             string old = i < before.Length ? before[i].Trim() : "", current = i < now.Length ? now[i].Trim() : "";
             if (old != current) throw new CheckpointException($"{path}: the run was started with another recipe ('{old}', now '{current}'); resume it with the same one, or set another out.");
         }
     }
+
+    // Recomputing takes time for memory and changes no number, so a run may go on with or without it.
+    private static string[] Binding(string[] recipe) => [.. recipe.Where(x => !x.TrimStart().StartsWith("recompute:", StringComparison.Ordinal))];
 
     private void Finish(TrainingSetup setup, string folder, Action<JobProgress>? progress, CancellationToken cancellation)
     {

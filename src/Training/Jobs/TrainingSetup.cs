@@ -133,7 +133,7 @@ internal sealed class TrainingSetup : IDisposable
         bool valued = recipe.Objective is Objective.Oreo or Objective.Dqo, live = recipe.Objective == Objective.Oreo && recipe.Oreo.ReferenceCache == ReferenceCache.Off;
         ModelConfig? reference = live ? ModelConfig.Load(recipe.Model.Reference ?? recipe.Model.Policy) : null;
         ModelConfig? value = valued ? (recipe.Model.Value is { } folder ? ModelConfig.Load(folder) : policy) with { IsValueModel = true, TieWordEmbeddings = false } : null;
-        return new PlannedModels(policy, reference, value, device);
+        return new PlannedModels(policy, reference, value, device) { Recompute = recipe.Train.Recompute };
     }
 
     /// <summary>Updates that a recipe asks for.</summary>
@@ -152,7 +152,7 @@ internal sealed class TrainingSetup : IDisposable
         TrainRecipe train = recipe.Train;
         using MemoryPurpose purpose = Device.Holding(name == "value" ? "value model" : name);
         var options = new AdamWOptions { Beta1 = train.Beta1, Beta2 = train.Beta2, Epsilon = train.Epsilon, WeightDecay = train.WeightDecay, ClipNorm = train.ClipNorm };
-        return new TrainedModel(name, model, new AdamWOptimizer(model, options), new LearningRateSchedule(train.Schedule, learningRate, train.WarmupSteps, checked((int)updates), train.MinLearningRateRatio));
+        return new TrainedModel(name, model, new AdamWOptimizer(model, options), new LearningRateSchedule(train.Schedule, learningRate, train.WarmupSteps, checked((int)updates), train.MinLearningRateRatio)) { Recompute = train.Recompute };
     }
 
     private static OreoOptions Options(Recipe recipe) => Options(recipe.Oreo, recipe.Oreo.Level switch

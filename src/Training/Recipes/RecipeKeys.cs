@@ -60,6 +60,7 @@ internal static class RecipeKeys
         Integer("train.steps", "0", Bounds.NotNegative, "Updates to make; 0 means that train.epochs decides."),
         Integer("train.batch_size", "128", Bounds.FromOne, "Trajectories of one update (for dpo: pairs)."),
         Integer("train.max_tokens_per_micro_batch", "8192", Bounds.FromOne, "Tokens computed at once; a batch is split accordingly, with equal results."),
+        new("train.recompute", KeyKind.Flag, "false", "Keep only the input of each block and compute its activations again in the backward: less memory, more time, the same numbers to the last bit."),
         Number("train.policy_lr", "5e-6", Bounds.Positive, "Largest learning rate of the policy.") with
         {
             DefaultBy = ("objective", Map(("sft", "2e-5"), ("dpo", "5e-7"), ("kto", "5e-8"))),

@@ -131,6 +131,7 @@ public sealed record TrainRecipe
         Steps = values.Long("train.steps");
         BatchSize = values.Integer("train.batch_size");
         MaxTokensPerMicroBatch = values.Integer("train.max_tokens_per_micro_batch");
+        Recompute = values.Flag("train.recompute");
         PolicyLearningRate = values.Number("train.policy_lr");
         ValueLearningRate = values.Number("train.value_lr");
         Schedule = values.Choice<ScheduleShape>("train.schedule");
@@ -157,6 +158,9 @@ public sealed record TrainRecipe
 
     /// <summary>Tokens computed at once.</summary>
     public int MaxTokensPerMicroBatch { get; }
+
+    /// <summary>Whether backwards compute activations again instead of keeping them.</summary>
+    public bool Recompute { get; }
 
     /// <summary>Largest learning rate of the policy.</summary>
     public double PolicyLearningRate { get; }

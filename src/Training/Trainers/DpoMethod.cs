@@ -52,7 +52,7 @@ public sealed class DpoMethod : TrainingMethod
         _policy = (LanguageModel)policy.Model;
         _reference = reference;
         _options = options;
-        _pass = new PolicyPass(_policy, maxTokens, maxSequences, perToken: 3, perSequence: options.SftWeight > 0 ? 4 : 2, PairLossResult.Numbers);
+        _pass = new PolicyPass(policy, maxTokens, maxSequences, perToken: 3, perSequence: options.SftWeight > 0 ? 4 : 2, PairLossResult.Numbers);
         _perAction = new float[maxTokens];
         _perSequence = new float[maxSequences];
     }

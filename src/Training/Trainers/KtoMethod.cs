@@ -47,7 +47,7 @@ public sealed class KtoMethod : TrainingMethod
         // A joined sequence may be longer than any of its parts' own.
         int longest = data.Mismatched is { Trajectories.Count: > 0 } others ? others.Trajectories.Max(x => x.Length) : 0;
         _maxTokens = Math.Max(maxTokens, longest);
-        _pass = new PolicyPass(_policy, _maxTokens, maxSequences, perToken: 3, perSequence: 3, KtoLossResult.Numbers);
+        _pass = new PolicyPass(policy, _maxTokens, maxSequences, perToken: 3, perSequence: 3, KtoLossResult.Numbers);
         _firstPass = new PackedRows(_maxTokens, maxSequences);
         (_forwards, _forward) = (new(_policy.Device), Forward);
         _update = new Arena(_policy.Device, 3L * (sizeof(float) * maxSequences + 64));

@@ -85,8 +85,8 @@ public sealed class OreoMethod : TrainingMethod
         using Arena measure = Arena.Measure(_policy.Device);
         TakeAll(measure, maxTokens, maxTokens);
         long scratch = LmHead.ScratchBytes(_policy.Device, maxTokens, vocabulary, _policy.Config.HiddenSize, withReference: _reference is not null);
-        foreach (DecoderModel? model in (ReadOnlySpan<DecoderModel?>)[_policy, _value, _reference])
-            if (model is not null) scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(_policy.Device, model.Config, maxTokens, maxSequences));
+        foreach ((DecoderModel? model, KeptActivations kept) in (ReadOnlySpan<(DecoderModel?, KeptActivations)>)[(_policy, policy.Kept), (_value, value.Kept), (_reference, KeptActivations.Nothing)])
+            if (model is not null) scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(_policy.Device, model.Config, maxTokens, maxSequences, kept));
         _arena = new Arena(_policy.Device, measure.Peak + scratch);
     }
 
@@ -193,10 +193,10 @@ public sealed class OreoMethod : TrainingMethod
 
     private StepTensors TakeAll(Arena arena, int tokens, int headRows)
     {
-        _policyActivations.Take(arena, tokens, save: true);
-        _referenceActivations?.Take(arena, tokens, save: false);
-        _averageActivations?.Take(arena, tokens, save: false);
-        _valueActivations.Take(arena, tokens, save: true);
+        _policyActivations.Take(arena, tokens, Models[0].Kept);
+        _referenceActivations?.Take(arena, tokens, KeptActivations.Nothing);
+        _averageActivations?.Take(arena, tokens, KeptActivations.Nothing);
+        _valueActivations.Take(arena, tokens, Models[1].Kept);
         return new StepTensors
         {
             Head = HeadBuffers.Take(arena, _policy.Config, headRows, withReference: _reference is not null, withEntropy: true),

@@ -13,30 +13,32 @@ namespace Bellman.Training.Trainers;
 internal sealed class PolicyPass : IDisposable
 {
     private readonly LanguageModel _policy;
+    private readonly KeptActivations _kept;
     private readonly DecoderActivations _activations;
     private readonly Arena _arena;
     private HeadBuffers _head;
 
     /// <summary>Plans memory.</summary>
-    /// <param name="policy">The policy, with gradients.</param>
+    /// <param name="learner">The policy, with gradients.</param>
     /// <param name="maxTokens">Tokens of the largest micro-batch.</param>
     /// <param name="maxSequences">Trajectories of the largest micro-batch.</param>
     /// <param name="perToken">Tensors [T, 1] that the objective takes by <see cref="Take"/> in each step.</param>
     /// <param name="perSequence">Tensors [S, 1] that it takes.</param>
     /// <param name="numbers">Columns of the result that its loss leaves on the device.</param>
-    public PolicyPass(LanguageModel policy, int maxTokens, int maxSequences, int perToken = 0, int perSequence = 0, int numbers = 0)
+    public PolicyPass(TrainedModel learner, int maxTokens, int maxSequences, int perToken = 0, int perSequence = 0, int numbers = 0)
     {
-        _policy = policy;
+        LanguageModel policy = _policy = (LanguageModel)learner.Model;
+        _kept = learner.Kept;
         Rows = new DeviceRows(policy.Device, maxTokens, maxSequences);
         _activations = new DecoderActivations(policy.Config);
         if (numbers > 0) Result = policy.Device.Create(DType.F64, 1, numbers);
         using Arena measure = Arena.Measure(policy.Device);
-        _activations.Take(measure, maxTokens, save: true);
+        _activations.Take(measure, maxTokens, _kept);
         HeadBuffers.Take(measure, policy.Config, maxTokens);
         for (int i = 0; i < perToken; i++) measure.Take(maxTokens, 1);
         for (int i = 0; i < perSequence; i++) measure.Take(maxSequences, 1);
         _arena = new Arena(policy.Device, measure.Peak + Math.Max(
-            DecoderActivations.ScratchBytes(policy.Device, policy.Config, maxTokens, maxSequences),
+            DecoderActivations.ScratchBytes(policy.Device, policy.Config, maxTokens, maxSequences, _kept),
             LmHead.ScratchBytes(policy.Device, maxTokens, policy.Config.VocabularySize, policy.Config.HiddenSize, withReference: false)));
     }
 
@@ -60,7 +62,7 @@ internal sealed class PolicyPass : IDisposable
     {
         Rows.Set(rows);
         _arena.Reset();
-        _activations.Take(_arena, rows.TokenCount, save: true);
+        _activations.Take(_arena, rows.TokenCount, _kept);
         _head = HeadBuffers.Take(_arena, _policy.Config, Rows.HeadCount);
         _policy.Decoder.EnsurePositions(Rows.Tokens.LongestSequence);
     }

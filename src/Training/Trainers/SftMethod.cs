@@ -23,7 +23,7 @@ public sealed class SftMethod : TrainingMethod
     public SftMethod(TrainedModel policy, int maxTokens, int maxSequences) : base(policy)
     {
         _policy = (LanguageModel)policy.Model;
-        _pass = new PolicyPass(_policy, maxTokens, maxSequences);
+        _pass = new PolicyPass(policy, maxTokens, maxSequences);
         _perAction = new float[maxTokens];
     }
 

@@ -16,6 +16,16 @@ public sealed record TrainedModel(string Name, DecoderModel Model, AdamWOptimize
     /// <summary>Updates at the start in which the model stays as it is.</summary>
     public int FrozenUpdates { get; init; }
 
+    /// <summary>
+    /// Whether the backward runs the forward of each block again instead of keeping its activations: less memory, more time, the same
+    /// gradients to the last bit.
+    /// </summary>
+    public bool Recompute { get; init; }
+
+    internal KeptActivations Kept => KeptFor(Recompute);
+
+    internal static KeptActivations KeptFor(bool recompute) => recompute ? KeptActivations.BlockInputs : KeptActivations.All;
+
     // Made once: a step allocates no strings.
     internal string GradientNormName { get; } = Name + "/gradient_norm";
 

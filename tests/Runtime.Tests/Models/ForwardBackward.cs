@@ -13,18 +13,20 @@ internal sealed class ForwardBackward : IDisposable
     private readonly Arena _arena;
     private readonly DecoderActivations _activations;
 
-    public ForwardBackward(DecoderModel model, int[] ids, params int[] starts)
+    public ForwardBackward(DecoderModel model, int[] ids, params int[] starts) : this(model, KeptActivations.All, ids, starts) { }
+
+    public ForwardBackward(DecoderModel model, KeptActivations kept, int[] ids, params int[] starts)
     {
         _model = model;
         _batch = new TokenBatch(model.Device, ids.Length, starts.Length - 1);
         _batch.Set(ids, starts);
         _activations = new DecoderActivations(model.Config);
-        long scratch = DecoderActivations.ScratchBytes(model.Device, model.Config, ids.Length, starts.Length - 1)
+        long scratch = DecoderActivations.ScratchBytes(model.Device, model.Config, ids.Length, starts.Length - 1, kept)
             + LmHead.ScratchBytes(model.Device, ids.Length, model.Config.VocabularySize, model.Config.HiddenSize, withReference: false);
         using Arena measure = Arena.Measure(model.Device);
-        _activations.Take(measure, ids.Length, save: true);
+        _activations.Take(measure, ids.Length, kept);
         _arena = new Arena(model.Device, measure.Peak + scratch);
-        _activations.Take(_arena, ids.Length, save: true);
+        _activations.Take(_arena, ids.Length, kept);
         model.Decoder.Forward(_batch, _activations, _arena);
     }
 

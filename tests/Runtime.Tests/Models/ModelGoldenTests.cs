@@ -72,6 +72,13 @@ public sealed class ModelGoldenTests
             }
         Assert.Equal(golden.Names.Count(x => x.StartsWith("full/grad/", StringComparison.Ordinal)), compared);
         TensorComparer.Close(Case(folder).GetProperty("grad_global_norm").GetDouble(), Math.Sqrt(norm), 0, 1e-4, "gradient norm");
+
+        // Blocks that are computed again in the backward give the same bits.
+        float[][] gradients = [.. model.Parameters.Items.Select(x => x.Gradient.ToArray<float>())];
+        using var recomputed = new ForwardBackward(model, KeptActivations.BlockInputs, ids, 0, ids.Length);
+        Assert.Equal(logProbs, recomputed.LogProbs(rows, [.. rows.Select(t => labels[t + 1])], weights));
+        for (int i = 0; i < gradients.Length; i++)
+            Assert.True(gradients[i].AsSpan().SequenceEqual(model.Parameters.Items[i].Gradient.ToArray<float>()), model.Parameters.Items[i].Parts[0].Name);
     }
 
     [Theory]

@@ -32,23 +32,33 @@ public sealed class MemoryPlanTests
 
     /// <summary>What models, optimisers and a step's arena take is the plan, but for the ends of tensors and small vectors.</summary>
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void The_plan_is_what_is_taken(bool card)
+    [InlineData(false, false)]
+    [InlineData(false, true)]
+    [InlineData(true, false)]
+    [InlineData(true, true)]
+    public void The_plan_is_what_is_taken(bool card, bool recompute)
     {
         var device = new SimulatorDevice { Capacity = 1L << 32, KeepsReports = false, Checks = false };
         const int Tokens = 300, Sequences = 4;
         Device place = card ? device : Device.Cpu;
         using LanguageModel policy = LanguageModel.Create(Config, 1, place, trainable: true), reference = LanguageModel.Create(Config, 1, place);
         using ValueModel value = ValueModel.Create(Config, 2, place, trainable: true);
-        TrainedModel Trained(string name, DecoderModel model) => new(name, model, new AdamWOptimizer(model, new AdamWOptions()), new LearningRateSchedule(ScheduleShape.Constant, 1e-3, 0, 0));
+        TrainedModel Trained(string name, DecoderModel model) => new(name, model, new AdamWOptimizer(model, new AdamWOptions()), new LearningRateSchedule(ScheduleShape.Constant, 1e-3, 0, 0)) { Recompute = recompute };
         using var method = new OreoMethod(Trained("policy", policy), Trained("value", value), reference, new OreoOptions(), Tokens, Sequences);
-        IReadOnlyList<MemoryPart> plan = MemoryPlan.Of(new(Config, Config, Value, place), Tokens, Sequences);
+        IReadOnlyList<MemoryPart> plan = MemoryPlan.Of(new(Config, Config, Value, place) { Recompute = recompute }, Tokens, Sequences);
         long activations = plan.Single(x => x.Name.StartsWith("activations", StringComparison.Ordinal)).Bytes;
         Assert.InRange(method.ActivationBytes, activations, 1.1 * activations);
         if (!card) return;
         long taken = device.Memory!.Value.Total - device.Memory!.Value.Free, planned = plan.Sum(x => x.Bytes) - plan[^1].Bytes;
         Assert.InRange(taken, 0.98 * planned, 1.1 * planned);
+    }
+
+    [Fact]
+    public void Recomputing_leaves_little_of_a_deep_models_activations()
+    {
+        ModelConfig deep = Config with { Layers = 24 };
+        long Activations(bool recompute) => MemoryPlan.Of(new(deep, null, null, Device.Cpu) { Recompute = recompute }, 1000, 8).Single(x => x.Name.StartsWith("activations", StringComparison.Ordinal)).Bytes;
+        Assert.True(Activations(true) < 0.3 * Activations(false), $"{Activations(true)} of {Activations(false)} bytes");
     }
 
     [Fact]
@@ -67,6 +77,10 @@ public sealed class MemoryPlanTests
         Assert.InRange(fitting, 400, 600);
         MemoryPlan.Check(half, fitting, 8, 10);
         Assert.Throws<DeviceException>(() => MemoryPlan.Check(half, fitting + 1, 8, 10));
+
+        PlannedModels least = On(MemoryPlan.Of(On(1) with { Recompute = true }, 1000, 8).Sum(x => x.Bytes));
+        Assert.Matches("; set train.recompute: true, which takes [0-9]+ MiB, or train.max_tokens_per_micro_batch: [0-9]+\\.$", Assert.Throws<DeviceException>(() => MemoryPlan.Check(least, 1000, 8, 10)).Message);
+        MemoryPlan.Check(least with { Recompute = true }, 1000, 8, 10);
 
         Assert.Contains("but the data needs 900: lower data.max_length", Assert.Throws<DeviceException>(() => MemoryPlan.Check(half, 1000, 8, 900)).Message);
         Assert.Contains("the models alone do not fit", Assert.Throws<DeviceException>(() => MemoryPlan.Check(On(1000), 1000, 8, 10)).Message);

@@ -118,6 +118,24 @@ public sealed class DeviceTrainingTests
         Assert.True(actual.Select(x => x["policy/learning_rate"]).Distinct().Count() > 2);
     }
 
+    [Theory]
+    [InlineData("sft")]
+    [InlineData("oreo")]
+    [InlineData("dpo")]
+    [InlineData("kto")]
+    public void Recomputed_activations_change_no_bit(string method)
+    {
+        List<string> Lines(bool recompute)
+        {
+            using var run = new TinyRun(method, maxTokens: 60, device: Simulator(DType.BF16), recompute: recompute);
+            var lines = new List<string>();
+            run.Trainer(3).Run(x => lines.Add(TinyRun.Line(x)));
+            lines.AddRange(run.Weights().Select(x => x.Name + " " + string.Join(' ', x.Values)));
+            return lines;
+        }
+        Assert.Equal(Lines(false), Lines(true));
+    }
+
     private static (List<Dictionary<string, double>> Cpu, List<Dictionary<string, double>> Device) Both(string method, DType type) => (Run(method, Device.Cpu), Run(method, Simulator(type)));
 
     // The checks for races and bounds are the op tests'; here they would double the time.

@@ -25,7 +25,7 @@ internal sealed class TinyRun : IDisposable
     private readonly ValueModel _value;
     private readonly TrainingMethod _method;
 
-    public TinyRun(string method, int maxTokens, ulong seed = 1, Device? device = null, int length = 0)
+    public TinyRun(string method, int maxTokens, ulong seed = 1, Device? device = null, int length = 0, bool recompute = false)
     {
         _reference = LanguageModel.Create(Config, 1, device);
         _policy = LanguageModel.Create(Config, seed, device, trainable: true);
@@ -35,7 +35,7 @@ internal sealed class TinyRun : IDisposable
         Plan = new BatchPlan(data, batchSize: pairs ? 4 : 8, maxTokens, seed: 3, unit: pairs ? 2 : 1);
         // With a large ε a step is nearly linear in the gradient: rounding is not blown up where a gradient is almost zero.
         var adamw = new AdamWOptions { WeightDecay = 0.01, Epsilon = 1e-3 };
-        TrainedModel Trained(string name, DecoderModel model) => new(name, model, new AdamWOptimizer(model, adamw), new LearningRateSchedule(ScheduleShape.Cosine, 5e-3, 2, 40));
+        TrainedModel Trained(string name, DecoderModel model) => new(name, model, new AdamWOptimizer(model, adamw), new LearningRateSchedule(ScheduleShape.Cosine, 5e-3, 2, 40)) { Recompute = recompute };
         var options = new OreoOptions { Beta = 0.1 };
         options = method switch
         {

@@ -60,9 +60,37 @@ public sealed class TrainerInvariantTests
 
     [Theory]
     [MemberData(nameof(Methods))]
-    public void An_update_allocates_nothing_once_warm(string method)
+    public void Recomputed_activations_change_no_bit(string method)
     {
-        using var setup = new TinyRun(method, maxTokens: 40);
+        using TemporaryFolder folder = TestData.NewFolder();
+        using var kept = new TinyRun(method, maxTokens: 40);
+        using var recomputed = new TinyRun(method, maxTokens: 40, recompute: true);
+        using var resumed = new TinyRun(method, maxTokens: 40, seed: 99);
+        List<string> expected = [], actual = [];
+        kept.Trainer(6).Run(x => expected.Add(TinyRun.Line(x)));
+        // Begun with and ended without.
+        var checkpoints = new RunCheckpoints(folder.File("run"));
+        using var stop = new CancellationTokenSource();
+        Assert.False(recomputed.Trainer(6, checkpoints).Run(x =>
+        {
+            actual.Add(TinyRun.Line(x));
+            if (x.Update == 4) stop.Cancel();
+        }, stop.Token));
+        Trainer rest = resumed.Trainer(6, checkpoints);
+        Assert.True(rest.Resume());
+        Assert.True(rest.Run(x => actual.Add(TinyRun.Line(x))));
+        Assert.Equal(expected, actual);
+        foreach ((float[] a, float[] b, string name) in kept.Weights().Zip(resumed.Weights(), (a, b) => (a.Values, b.Values, a.Name)))
+            Assert.True(a.AsSpan().SequenceEqual(b), name);
+    }
+
+    [Theory]
+    [MemberData(nameof(Methods))]
+    [InlineData("sft", true)]
+    [InlineData("oreo", true)]
+    public void An_update_allocates_nothing_once_warm(string method, bool recompute = false)
+    {
+        using var setup = new TinyRun(method, maxTokens: 40, recompute: recompute);
         long here = 0, everywhere = 0, allocatedHere = -1, allocatedEverywhere = -1;
         // The trainer's own clock, progress and working-set reading are part of what is measured.
         setup.Trainer(30).Run(progress =>
