@@ -76,12 +76,12 @@ internal static class ProductCases
             };
         }, r =>
         {
-            double one = 2.0 * r.T * r.Shape.V * r.Shape.C, logits = (double)r.T * r.Shape.V;
+            double one = 2.0 * r.T * r.Shape.V * r.Shape.C;
             int forward = full ? 2 : 1, back = kl ? 2 : 1;
             return
             [
-                new("matmul_hopper_kk", 0, (forward + back) * one), new("matmul_kk", 0, (forward + back) * one), new("matmul", 0, one),
-                new("lm_head_forward", Single * forward * logits), new("lm_head_backward", (Single * back + Half) * logits),
+                new("lm_head_forward", 0, forward * one), new("lm_head_gradient", 0, back * one), new("matmul_hopper_kt", 0, one), new("matmul_hopper_tt", 0, one),
+                new("matmul_kt", 0, one), new("matmul_tt", 0, one), new("lm_head_combine", Single * 64 * 6 * r.T), new("lm_head_round", (Single + Half) * r.T * r.Shape.C),
             ];
         });
     }

@@ -57,8 +57,8 @@ public static class MemoryPlan
         foreach ((ModelConfig? config, KeptActivations its) in (ReadOnlySpan<(ModelConfig?, KeptActivations)>)[(policy, kept), (reference, KeptActivations.Nothing), (value, kept)])
             if (config is not null) scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(device, config, tokens, sequences, its));
         parts.Add(new MemoryPart($"activations of {tokens} tokens", measure.Peak + head + scratch));
-        long logits = LmHead.DeviceBytes(device, tokens, policy.VocabularySize, reference is not null);
-        if (logits > 0) parts.Add(new MemoryPart("logits of the head, a chunk at a time", logits));
+        long panel = LmHead.DeviceBytes(device, tokens, policy.VocabularySize, policy.HiddenSize, reference is not null);
+        if (panel > 0) parts.Add(new MemoryPart("gradient of the head's logits, a panel at a time", panel));
         return parts;
     }
 

@@ -37,8 +37,15 @@ internal static class KernelList
         using var weight = new PackedWeight(E(8, C));
         MatMul.Forward(E(T, C), weight, E(1, 8), E(T, 8));
         MatMul.BackwardInput(E(T, 8), weight, E(T, C), add: true);
-        LmHead.Backward(new LmHeadInput(E(T, C), weight, 1), default, KlDirection.None, exact.Create(DType.I32, T, 1), new LmHeadOutput(E(T, 1), E(T, 1), default, default, default, default),
-            E(T, 1), default, E(T, C), E(8, C), null!);
+        var exactHead = new LmHeadInput(E(T, C), weight, 1);
+        var exactOutput = new LmHeadOutput(E(T, 1), E(T, 1), E(T, 1), E(T, 1), E(T, 1), E(T, 1));
+        foreach (KlDirection direction in Enum.GetValues<KlDirection>())
+        {
+            Tensor ids = exact.Create(DType.I32, T, 1);
+            LmHead.Forward(exactHead, direction == KlDirection.None ? default : exactHead, direction, ids, exactOutput, null!);
+            LmHead.Backward(exactHead, exactHead, direction, ids, exactOutput, E(T, 1), direction == KlDirection.None ? default : E(T, 1), E(T, C), E(8, C), null!);
+        }
+        LmHead.Logits(exactHead, E(T, 8));
         foreach (LaunchReport launch in exact.Launches) kernels[launch.Kernel.Name] = launch.Kernel;
         return kernels;
     }
@@ -105,6 +112,9 @@ internal static class KernelList
             LmHead.Forward(head, head, direction, ids, output, null!);
             LmHead.Backward(head, head, direction, ids, output, column, direction == KlDirection.None ? default : column, H(T, C), F(8, C), null!);
         }
+        // More words than a panel has: the hidden states' gradient is rounded at the end.
+        using var words = new PackedWeight(H(4097, 8));
+        LmHead.Backward(new LmHeadInput(H(T, 8), words, 1), default, KlDirection.None, ids, output, column, default, H(T, 8), F(4097, 8), null!);
         Results.Sample(F(1, 8), [new(1, 0, 1, 1, 2, 3)]);
         TreeExpansion.Keep(column, batch.SequenceStarts, ids.Reshape(1, T));
         using var pages = new PageTensors([keyPages, valuePages]);
@@ -119,6 +129,16 @@ internal static class KernelList
         // Enough rows for wide tiles.
         MatMul.Forward(G(3 * 128, C), groupWeight, default, G(3 * 128, 8));
         MatMul.BackwardWeight(G(T, 8), G(T, C), hopper.Create(DType.F32, 8, C), default, null!);
+        var groupHead = new LmHeadInput(G(T, C), groupWeight, 2);
+        Tensor Column() => hopper.Create(DType.F32, T, 1);
+        var groupOutput = new LmHeadOutput(Column(), Column(), Column(), Column(), Column(), Column());
+        Tensor groupIds = hopper.Create(DType.I32, T, 1);
+        LmHead.Forward(groupHead, default, KlDirection.None, groupIds, groupOutput with { Entropy = default }, null!);
+        foreach (KlDirection direction in Enum.GetValues<KlDirection>())
+        {
+            LmHead.Forward(groupHead, groupHead, direction, groupIds, groupOutput, null!);
+            LmHead.Backward(groupHead, groupHead, direction, groupIds, groupOutput, Column(), direction == KlDirection.None ? default : Column(), G(T, C), hopper.Create(DType.F32, 8, C), null!);
+        }
         foreach (LaunchReport launch in device.Launches.Concat(hopper.Launches)) kernels[launch.Kernel.Name] = launch.Kernel;
         return kernels;
     }

@@ -26,8 +26,8 @@ public sealed class MemoryPlanTests
         Assert.Equal((10 * count, 8 * count, 2 * count), (card["policy: bfloat16 and float32 weights, gradients"], card["policy: AdamW moments"], card["reference: weights"]));
         Assert.Equal(10 * critic, card["value model: bfloat16 and float32 weights, gradients"]);
         Assert.True(card["activations of 100 tokens"] < 0.6 * cpu["activations of 100 tokens"]);
-        // Logits of 100 tokens for policy and reference in float32, and their gradient in bfloat16; rows of 24 for 19 ids.
-        Assert.Equal(100 * 24 * (4 + 4 + 2), card["logits of the head, a chunk at a time"]);
+        // Six sums and two targets' logits a token in float32; the logits' gradient in bfloat16, rows of 24 for 19 ids.
+        Assert.Equal(100 * ((6 + 2) * 4 + 24 * 2), card["gradient of the head's logits, a panel at a time"]);
     }
 
     /// <summary>What models, optimisers and a step's arena take is the plan, but for the ends of tensors and small vectors.</summary>

@@ -143,7 +143,11 @@ internal sealed class GroupAccumulator
     public IEnumerable<int> Registers => _registers.Select(x => x.Register);
 
     /// <summary>A register of the eight columns from 8·octet on.</summary>
-    public F32 this[int octet, int register] => _registers[4 * octet + register].Value;
+    public F32 this[int octet, int register]
+    {
+        get => _registers[4 * octet + register].Value;
+        set => _registers[4 * octet + register].Value = value;
+    }
 }
 
 /// <summary>
@@ -165,6 +169,11 @@ internal sealed class GroupTile
         (_kernel, _map, _along, _width) = (kernel, map, along, width);
         _offset = kernel.TakeShared(stages * Bytes, 1024);
     }
+
+    private GroupTile(GroupTile tile, TensorMap map) => (_kernel, _map, _along, _width, _offset) = (tile._kernel, map, tile._along, tile._width, tile._offset);
+
+    /// <summary>The same buffers, filled from another matrix.</summary>
+    public GroupTile With(TensorMap map) => new(this, map);
 
     /// <summary>Rows of one box.</summary>
     public static int BoxRows(bool along, int width) => along ? width : Depth;

@@ -115,6 +115,13 @@ internal readonly record struct Floats(S64 Address, DType Storage)
         }
     }
 
+    /// <summary>Stores pairs of bfloat16 numbers from element i on, in one access.</summary>
+    public void StorePairs(S32 i, Packed[] pairs, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
+    {
+        Kernel.At(file, line);
+        Kernel.StoreTo(Forms.StoreGlobal, Address.Value, i, 4, pairs, scale: 2);
+    }
+
     /// <summary>The numbers from element i on.</summary>
     public Floats Offset(S32 i) => this with { Address = Kernel.Advance(Address, i, Storage.Size()) };
 

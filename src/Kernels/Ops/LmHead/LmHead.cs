@@ -40,9 +40,9 @@ public readonly record struct LmHeadOutput(
 }
 
 /// <summary>
-/// The head of a language model without logits in memory: chunks of tokens are multiplied out, reduced to log-probs,
-/// entropy and KL, and thrown away; the backward recomputes them chunk by chunk. Memory is that of one chunk, whatever the
-/// vocabulary × tokens.
+/// The head of a language model without logits in memory: pieces of them are multiplied out, reduced to log-probs,
+/// entropy and KL, and thrown away; the backward recomputes them piece by piece. Memory is that of one piece (on CPU a chunk
+/// of tokens), whatever the vocabulary × tokens.
 /// </summary>
 public static class LmHead
 {
@@ -150,8 +150,9 @@ public static class LmHead
         return (long)chunk * vocabulary * sizeof(float) * (withReference ? 2 : 1) + MatMul.MatMul.BackwardWeightScratch(device, chunk, hidden) + 256;
     }
 
-    /// <summary>Bytes that a card keeps of its own for forward and backward of N rows: the logits of a chunk and their gradient.</summary>
-    public static long DeviceBytes(Device device, int rows, int vocabulary, bool withReference) => device is KernelDevice kernels ? LmHeadCuda.Bytes(kernels, rows, vocabulary, withReference) : 0;
+    /// <summary>Bytes that a card keeps of its own for forward and backward of N rows: sums of parts of rows, and the logits' gradient for a panel of words.</summary>
+    public static long DeviceBytes(Device device, int rows, int vocabulary, int hidden, bool withReference) =>
+        device is KernelDevice kernels ? LmHeadCuda.Bytes(kernels, rows, vocabulary, hidden, withReference) : 0;
 
     private static bool Check(string operation, LmHeadInput policy, LmHeadInput reference, KlDirection direction, Tensor targets)
     {

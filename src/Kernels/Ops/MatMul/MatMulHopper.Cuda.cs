@@ -5,24 +5,16 @@ using Bellman.Kernels.Cuda.Staging;
 namespace Bellman.Kernels.Ops.MatMul;
 
 /// <summary>
-/// The products of <see cref="MatMulCuda"/> on Hopper. A block of three warp groups: one thread of the first brings tiles by tensor maps, four stages
-/// ahead; the other two have 64 rows each and multiply by wgmma straight from shared memory. A stage goes round by two mbarriers: <c>full</c>, which
-/// counts the bytes, and <c>empty</c>, at which each multiplying warp arrives. A block takes one tile after the other, in an order that keeps
-/// neighbours in the cache, and the copies of the next tile begin while the results of the last are written. Each element is summed in one order.
+/// The products of <see cref="MatMulCuda"/> on Hopper, by <see cref="GroupProduct"/>. A block takes one tile after the other, in an order that keeps
+/// neighbours in the cache. Each element is summed in one order.
 /// </summary>
 internal static class MatMulHopperCuda
 {
-    private const int TileM = 128, Threads = 384, Group = 128, MultiplyingWarps = 8, BlockRows = 8;
-
-    // 64 KiB of registers over three groups, as each needs them.
-    private const int CopyingRegisters = 40, MultiplyingRegisters = 232;
+    private const int BlockRows = 8;
     private static readonly KernelTable<Layout> Kernels = new(Stage);
 
     /// <summary>How a product is staged: whether each operand has the summed index along its rows, what becomes of the result, columns of a tile.</summary>
-    private readonly record struct Layout(bool AlongA, bool AlongB, DType Output, bool Bias, bool Add, int TileN)
-    {
-        public int Stages => TileN == 256 ? 4 : 6;
-    }
+    private readonly record struct Layout(bool AlongA, bool AlongB, DType Output, bool Bias, bool Add, int TileN);
 
     /// <summary>Whether the operands can be copied by tensor maps.</summary>
     public static bool CanMultiply(KernelDevice device, in Product product) => device.HasWarpGroups && product.A.Address % 16 == 0 && product.B.Address % 16 == 0;
@@ -34,7 +26,7 @@ internal static class MatMulHopperCuda
     public static void Launch(KernelDevice device, in Product product)
     {
         (Tensor a, Tensor b, Tensor c, int rows, int columns, int depth) = (product.A, product.B, product.C, product.C.Rows, product.Columns, product.Depth);
-        int rowTiles = Tiles(rows, TileM), columnTiles = Tiles(columns, TileColumns(device, product));
+        int rowTiles = Tiles(rows, GroupProduct.TileM), columnTiles = Tiles(columns, TileColumns(device, product));
         KernelArgument mapA = product.AlongA ? KernelArgument.Map(a, rows, depth) : KernelArgument.Map(a, depth, rows);
         KernelArgument mapB = product.AlongB ? KernelArgument.Map(b, columns, depth) : KernelArgument.Map(b, depth, columns);
         var grid = new Grid(Math.Min(rowTiles * columnTiles, device.Multiprocessors));
@@ -43,7 +35,7 @@ internal static class MatMulHopperCuda
     }
 
     // Wide tiles where they leave no multiprocessor without one.
-    private static int TileColumns(KernelDevice device, in Product product) => Tiles(product.C.Rows, TileM) * Tiles(product.Columns, 256) >= device.Multiprocessors ? 256 : 128;
+    private static int TileColumns(KernelDevice device, in Product product) => Tiles(product.C.Rows, GroupProduct.TileM) * Tiles(product.Columns, 256) >= device.Multiprocessors ? 256 : 128;
 
     private static int Tiles(int length, int tile) => (length + tile - 1) / tile;
 
@@ -51,83 +43,30 @@ internal static class MatMulHopperCuda
     {
         string Name(bool along) => along ? "k" : "t";
         var k = new KernelBuilder(
-            $"matmul_hopper_{Name(layout.AlongA)}{Name(layout.AlongB)}_{layout.Output.ToString().ToLowerInvariant()}{(layout.Bias ? "_bias" : "")}{(layout.Add ? "_add" : "")}_n{layout.TileN}", Threads);
-        TensorMap mapA = k.ArgumentMap("a", GroupTile.BoxRows(layout.AlongA, TileM)), mapB = k.ArgumentMap("b", GroupTile.BoxRows(layout.AlongB, layout.TileN));
+            $"matmul_hopper_{Name(layout.AlongA)}{Name(layout.AlongB)}_{layout.Output.ToString().ToLowerInvariant()}{(layout.Bias ? "_bias" : "")}{(layout.Add ? "_add" : "")}_n{layout.TileN}", GroupProduct.Threads);
+        TensorMap mapA = k.ArgumentMap("a", GroupTile.BoxRows(layout.AlongA, GroupProduct.TileM)), mapB = k.ArgumentMap("b", GroupTile.BoxRows(layout.AlongB, layout.TileN));
         Floats c = k.ArgumentFloats("c", layout.Output);
         S32 rows = k.ArgumentS32("rows"), columns = k.ArgumentS32("columns"), depth = k.ArgumentS32("depth"), strideC = k.ArgumentS32("strideC");
         S32 rowTiles = k.ArgumentS32("rowTiles"), columnTiles = k.ArgumentS32("columnTiles");
         Floats bias = layout.Bias ? k.ArgumentFloats("bias", DType.BF16) : default;
-        GroupTile tileA = new(k, mapA, layout.AlongA, TileM, layout.Stages), tileB = new(k, mapB, layout.AlongB, layout.TileN, layout.Stages);
-        Mbarriers full = k.Mbarriers(layout.Stages), empty = k.Mbarriers(layout.Stages);
-        S32 steps = (depth + (GroupTile.Depth - 1)) >>> 6, thread = k.Thread, tiles = rowTiles * columnTiles;
-        k.If(thread.Is(0), () =>
-        {
-            full.Init(1);
-            empty.Init(MultiplyingWarps);
-            k.MbarrierFence();
-        });
-        k.Barrier();
-
+        var product = new GroupProduct(k, mapA, layout.AlongA, mapB, layout.AlongB, layout.TileN);
+        S32 steps = GroupProduct.Steps(depth), tiles = rowTiles * columnTiles;
         void ForTiles(Action<S32, S32> body) => k.For(k.BlockX, tiles, k.GridX, tile =>
         {
             (S32 row, S32 column) = Place(tile, rowTiles, columnTiles);
-            body(row * TileM, column * layout.TileN);
+            body(row * GroupProduct.TileM, column * layout.TileN);
         });
 
-        k.If(thread < Group, () =>
+        product.Run(copier => ForTiles((firstRow, firstColumn) => copier.Bring(mapA, mapB, firstRow, firstColumn, steps)), multiplier =>
         {
-            k.SetRegisters(CopyingRegisters, more: false);
-            k.If(thread.Is(0), () =>
-            {
-                var ring = new Ring(k, layout.Stages);
-                ForTiles((firstRow, firstColumn) => k.For(steps, step =>
-                {
-                    S32 stage = ring.Stage, at = step << 6;
-                    // The first time round a stage is empty: the phase before the first counts as over.
-                    empty.Wait(stage, 1 - ring.Parity);
-                    full.ArriveExpecting(stage, tileA.Bytes + tileB.Bytes);
-                    tileA.Copy(tileA.Buffer(stage), firstRow, at, full.Address(stage));
-                    tileB.Copy(tileB.Buffer(stage), firstColumn, at, full.Address(stage));
-                    ring.Next();
-                }));
-            });
-        }, () =>
-        {
-            k.SetRegisters(MultiplyingRegisters, more: true);
-            var ring = new Ring(k, layout.Stages);
             var sums = new GroupAccumulator(k, layout.TileN);
-            Variable<S32> before = k.Variable<S32>(0);
-            S32 half = (thread >>> 7) - 1;
             ForTiles((firstRow, firstColumn) =>
             {
-                k.For(steps, step =>
-                {
-                    S32 stage = ring.Stage;
-                    full.Wait(stage, ring.Parity);
-                    Multiply(k, layout, tileA, tileB, stage, half, sums, step > 0);
-                    // All products but these have left their stage.
-                    k.GroupWait(1);
-                    k.If((step > 0) & k.Lane.Is(0), () => empty.Arrive(before));
-                    before.Value = stage;
-                    ring.Next();
-                });
-                k.GroupWait(0);
-                k.If(k.Lane.Is(0), () => empty.Arrive(before));
-                Write(k, layout, c, bias, sums, firstRow + (half << 6), firstColumn, rows, columns, strideC);
+                multiplier.Multiply(sums, steps);
+                Write(k, layout, c, bias, sums, firstRow + multiplier.FirstRow, firstColumn, rows, columns, strideC);
             });
         });
         return k.Build();
-    }
-
-    private static void Multiply(KernelBuilder k, Layout layout, GroupTile tileA, GroupTile tileB, S32 stage, S32 half, GroupAccumulator sums, Pred later)
-    {
-        // 64 rows of a tile are 64 rows of 128 bytes, or one square: 8 KiB either way.
-        S32 left = half.MultiplyAdd(64 * TensorBox.RowBytes, tileA.Buffer(stage)), right = tileB.Buffer(stage);
-        Pred always = k.Lane >= 0;
-        k.GroupFence();
-        for (int depth = 0; depth < GroupTile.Depth; depth += 16)
-            k.GroupMultiply(sums, tileA.Descriptor(left, depth), tileB.Descriptor(right, depth), depth == 0 ? later : always, layout.AlongA, layout.AlongB);
-        k.GroupCommit();
     }
 
     // Tiles go down eight rows of tiles before they go on to the next column: their operands stay in the cache.
@@ -140,11 +79,11 @@ internal static class MatMulHopperCuda
 
     private static void Write(KernelBuilder k, Layout layout, Floats c, Floats bias, GroupAccumulator sums, S32 firstRow, S32 firstColumn, S32 rows, S32 columns, S32 strideC)
     {
-        S32 lane = k.Lane, warp = k.Warp & 3, strideBytes = strideC * layout.Output.Size();
+        S32 lane = k.Lane, strideBytes = strideC * layout.Output.Size();
         for (int half = 0; half < 2; half++)
         {
             int register = 2 * half;
-            S32 row = firstRow + (warp << 4) + Accumulator.Row(lane, register);
+            S32 row = firstRow + Accumulator.Row(lane, register);
             k.If(row < rows, () =>
             {
                 Floats line = c.Advance(row, strideBytes);
@@ -161,24 +100,6 @@ internal static class MatMulHopperCuda
                     });
                 }
             });
-        }
-    }
-
-    /// <summary>A thread's place in the ring of stages: the stage, and the parity of the round.</summary>
-    private sealed class Ring(KernelBuilder k, int stages)
-    {
-        private readonly Variable<S32> _stage = k.Variable<S32>(0), _parity = k.Variable<S32>(0);
-
-        public S32 Stage => _stage.Value;
-
-        public S32 Parity => _parity.Value;
-
-        public void Next()
-        {
-            S32 next = _stage.Value + 1;
-            Pred around = next >= stages;
-            _parity.Value = around.Choose(1 - _parity.Value, _parity.Value);
-            _stage.Value = around.Choose(0, next);
         }
     }
 }
