@@ -82,7 +82,7 @@ public sealed class MemoryPlanTests
         Assert.Matches("; set train.recompute: true, which takes [0-9]+ MiB, or train.max_tokens_per_micro_batch: [0-9]+\\.$", Assert.Throws<DeviceException>(() => MemoryPlan.Check(least, 1000, 8, 10)).Message);
         MemoryPlan.Check(least with { Recompute = true }, 1000, 8, 10);
 
-        Assert.Contains("but the data needs 900: lower data.max_length", Assert.Throws<DeviceException>(() => MemoryPlan.Check(half, 1000, 8, 900)).Message);
+        Assert.Contains("but the data needs 900: lower data.max_length", Assert.Throws<DeviceException>(() => MemoryPlan.Check(On(models + (all - models) / 4), 1000, 8, 900)).Message);
         Assert.Contains("the models alone do not fit", Assert.Throws<DeviceException>(() => MemoryPlan.Check(On(1000), 1000, 8, 10)).Message);
     }
 
