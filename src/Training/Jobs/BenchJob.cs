@@ -112,7 +112,7 @@ public sealed class BenchJob
         return new BenchDecodeResult(times, Peak(before), memory, held, model.Parameters.Bytes, bytes, read.Count == 0 ? null : BenchTimes.Median(read), prompts);
     }
 
-    /// <summary>Times products x·Wᵀ. W is packed once beforehand, as within a training step or in decoding.</summary>
+    /// <summary>Times products x·Wᵀ. W is packed once beforehand, as in inference.</summary>
     /// <exception cref="BellmanException">The memory is not there.</exception>
     public BenchGemmResult Gemm(IReadOnlyList<BenchShape> shapes, Action<JobProgress>? progress = null, CancellationToken cancellation = default)
     {
@@ -137,13 +137,18 @@ public sealed class BenchJob
         using var arena = new Arena(Device, sizeof(float) * ((long)shape.M * shape.K + (long)shape.N * shape.K + (long)shape.M * shape.N) + 3 * 64);
         Tensor x = arena.TakeActivation(shape.M, shape.K), weight = arena.TakeActivation(shape.N, shape.K), y = arena.TakeActivation(shape.M, shape.N);
         var random = new PhiloxRandom(Seed);
-        foreach (Tensor tensor in (ReadOnlySpan<Tensor>)[x, weight])
+        float[] Fill(Tensor tensor)
         {
             var values = new float[tensor.Length];
             for (int i = 0; i < values.Length; i++) values[i] = (float)random.NextDouble() - 0.5f;
             Device.UploadFloats(values, tensor);
+            return values;
         }
-        using var packed = new PackedWeight(weight);
+        Fill(x);
+        float[] weights = Fill(weight);
+        using FrozenWeight? frozen = Device == Device.Cpu ? new FrozenWeight(WeightFormat.F32, shape.N, shape.K) : null;
+        frozen?.SetRows(0, weights);
+        using PackedWeight packed = frozen is null ? new PackedWeight(weight) : new PackedWeight(frozen);
         return Time(() => MatMul.Forward(x, packed, default, y), "products", progress, cancellation);
     }
 

@@ -94,8 +94,7 @@ internal sealed class PolicyPass : IDisposable
     /// <summary>Queues the policy up to <see cref="LogProbs"/>.</summary>
     public void Forward()
     {
-        _policy.Decoder.Forward(Rows.Tokens, _activations, _arena);
-        Kernels.Ops.Rows.Rows.Gather(_activations.Hidden, Rows.HeadRows, _head.Hidden);
+        ForwardDecoder();
         LmHead.Forward(_policy.HeadInput(_head.Hidden), default, KlDirection.None, Rows.HeadTargets, _head.Output, _arena);
     }
 
@@ -103,6 +102,25 @@ internal sealed class PolicyPass : IDisposable
     public void Backward()
     {
         LmHead.Backward(_policy.HeadInput(_head.Hidden), default, KlDirection.None, Rows.HeadTargets, _head.Output, _head.DLogProb, default, _head.DHidden, _policy.HeadGradient, _arena);
+        BackwardDecoder();
+    }
+
+    /// <summary>Queues both for <see cref="DLogProbs"/> that are known beforehand: the head then makes its logits once.</summary>
+    public void ForwardBackward()
+    {
+        ForwardDecoder();
+        LmHead.ForwardBackward(_policy.HeadInput(_head.Hidden), Rows.HeadTargets, _head.Output, _head.DLogProb, _head.DHidden, _policy.HeadGradient, _arena);
+        BackwardDecoder();
+    }
+
+    private void ForwardDecoder()
+    {
+        _policy.Decoder.Forward(Rows.Tokens, _activations, _arena);
+        Kernels.Ops.Rows.Rows.Gather(_activations.Hidden, Rows.HeadRows, _head.Hidden);
+    }
+
+    private void BackwardDecoder()
+    {
         _activations.HiddenGradient.Clear();
         Kernels.Ops.Rows.Rows.Scatter(_head.DHidden, Rows.HeadRows, _activations.HiddenGradient);
         _policy.Decoder.Backward(Rows.Tokens, _activations, _arena);

@@ -39,11 +39,7 @@ public sealed class SftMethod : TrainingMethod
         return _pass.Shape;
     }
 
-    private protected override void Queue()
-    {
-        _pass.Forward();
-        _pass.Backward();
-    }
+    private protected override void Queue() => _pass.ForwardBackward();
 
     private protected override void Read(PackedRows rows, in UpdateTotals totals)
     {

@@ -9,6 +9,7 @@ public sealed class LmHeadTests
 {
     [Theory]
     [InlineData(1, 4, 2, KlDirection.None, 1f)]
+    [InlineData(850, 2, 5000, KlDirection.None, 0.5f)]
     [InlineData(5, 8, 33, KlDirection.Reverse, 1f)]
     [InlineData(9, 16, 100, KlDirection.Forward, 1f)]
     [InlineData(70, 8, 5000, KlDirection.Reverse, 0.25f)]
@@ -63,6 +64,13 @@ public sealed class LmHeadTests
             LmHead.Backward(policy, reference, direction, ids, output, Device.Cpu.Create<float>(dLogProb, rows, 1), withKl ? Device.Cpu.Create<float>(dKl, rows, 1) : default, dh, dw, scratch);
             TensorComparer.CloseToScale(dHidden, dh.AsSpan<float>(), 1e-5, $"dHidden at {width} bits");
             TensorComparer.CloseToScale([.. dWeight.Select(x => (float)x)], dw.AsSpan<float>(), 1e-5, $"dWeight at {width} bits");
+            if (withKl) continue;
+            LmHeadOutput once = NewOutput(rows);
+            Tensor dhOnce = Device.Cpu.Create(DType.F32, rows, channels), dwOnce = Device.Cpu.Create(DType.F32, vocabulary, channels);
+            LmHead.ForwardBackward(policy, ids, once, Device.Cpu.Create<float>(dLogProb, rows, 1), dhOnce, dwOnce, scratch);
+            Assert.Equal(output.LogProb.ToArray<float>(), once.LogProb.ToArray<float>());
+            Assert.Equal(dh.ToArray<float>(), dhOnce.ToArray<float>());
+            Assert.Equal(dw.ToArray<float>(), dwOnce.ToArray<float>());
         }
     }
 

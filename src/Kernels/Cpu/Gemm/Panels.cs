@@ -1,3 +1,7 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
 namespace Bellman.Kernels.Cpu.Gemm;
 
 /// <summary>
@@ -51,9 +55,10 @@ internal static unsafe class Panels
     public static void PackColumns(float* b, nint stride, int k, int columns, float* panel)
     {
         int width = Width;
-        int full = Math.Min(width, columns);
+        int full = Math.Min(width, columns), n = 0;
+        if (Avx.IsSupported)
+            for (; n + 8 <= full; n += 8) PackEightColumns(b + n * stride, stride, k, panel + n, width);
         // Four columns at a time: each source line is read once, the writes stay inside one line of the panel.
-        int n = 0;
         for (; n + 4 <= full; n += 4)
         {
             float* s0 = b + n * stride, s1 = s0 + stride, s2 = s1 + stride, s3 = s2 + stride;
@@ -74,6 +79,26 @@ internal static unsafe class Panels
         for (; n < width; n++)
             for (int i = 0; i < k; i++) panel[i * width + n] = 0;
     }
+
+    private static void PackEightColumns(float* b, nint stride, int k, float* target, nint width)
+    {
+        int i = 0;
+        for (; i + 4 <= k; i += 4, target += 4 * width)
+        {
+            // Four elements of eight columns: column n in the lower half, column n + 4 in the upper one.
+            Vector256<float> c04 = TwoColumns(b + i, stride), c15 = TwoColumns(b + stride + i, stride), c26 = TwoColumns(b + 2 * stride + i, stride), c37 = TwoColumns(b + 3 * stride + i, stride);
+            Vector256<float> low01 = Avx.UnpackLow(c04, c15), high01 = Avx.UnpackHigh(c04, c15), low23 = Avx.UnpackLow(c26, c37), high23 = Avx.UnpackHigh(c26, c37);
+            Avx.Shuffle(low01, low23, 0x44).Store(target);
+            Avx.Shuffle(low01, low23, 0xEE).Store(target + width);
+            Avx.Shuffle(high01, high23, 0x44).Store(target + 2 * width);
+            Avx.Shuffle(high01, high23, 0xEE).Store(target + 3 * width);
+        }
+        for (; i < k; i++, target += width)
+            for (int n = 0; n < 8; n++) target[n] = b[n * stride + i];
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> TwoColumns(float* b, nint stride) => Vector256.Create(Vector128.Load(b), Vector128.Load(b + 4 * stride));
 
     /// <summary>
     /// Packs rows of A stored transposed, element (row, i) at <c>a[i·stride + row]</c>, into tiles for <see cref="TileMajor"/>. A tile's

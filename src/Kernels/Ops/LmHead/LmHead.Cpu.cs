@@ -18,7 +18,7 @@ internal static unsafe class LmHeadCpu
             Direction = direction, Targets = targets.Pointer<int>(), Vocabulary = logits.Columns, Rows = logits.Rows,
             LogProb = output.LogProb.Pointer<float>(), LogSumExp = output.LogSumExp.Pointer<float>(), Entropy = output.Entropy.Pointer<float>(),
             ReferenceLogProb = output.ReferenceLogProb.Pointer<float>(), ReferenceLogSumExp = output.ReferenceLogSumExp.Pointer<float>(),
-            Kl = output.Kl.Pointer<float>(),
+            Kl = output.Kl.Pointer<float>(), IsForward = true,
         };
         WorkerTeam.Run(ref work, work.Tasks);
     }
@@ -36,6 +36,17 @@ internal static unsafe class LmHeadCpu
         WorkerTeam.Run(ref work, work.Tasks);
     }
 
+    /// <summary>Log-probs, and the gradient in the place of the logits.</summary>
+    public static void ForwardBackward(Tensor logits, float scale, Tensor targets, LmHeadOutput output, Tensor dLogProb)
+    {
+        var work = new RowWork
+        {
+            Logits = logits.Pointer<float>(), Scale = scale, Targets = targets.Pointer<int>(), Vocabulary = logits.Columns, Rows = logits.Rows,
+            LogProb = output.LogProb.Pointer<float>(), LogSumExp = output.LogSumExp.Pointer<float>(), DLogProb = dLogProb.Pointer<float>(), IsForward = true, IsBackward = true,
+        };
+        WorkerTeam.Run(ref work, work.Tasks);
+    }
+
     private struct RowWork : IParallelWork
     {
         // Rows of a task: enough work to be worth a hand-out.
@@ -46,7 +57,7 @@ internal static unsafe class LmHeadCpu
         public float Scale, ReferenceScale;
         public KlDirection Direction;
         public int Vocabulary, Rows;
-        public bool IsBackward;
+        public bool IsForward, IsBackward;
 
         private readonly int RowsPerTask => Math.Max(1, FloatsPerTask / Vocabulary);
 
@@ -68,8 +79,8 @@ internal static unsafe class LmHeadCpu
         {
             float* logits = Logits + (nint)row * Vocabulary;
             float* reference = Reference == null ? null : Reference + (nint)row * Vocabulary;
+            if (IsForward) ForwardRow<V>(row, logits, reference);
             if (IsBackward) BackwardRow<V>(row, logits, reference);
-            else ForwardRow<V>(row, logits, reference);
         }
 
         private readonly void ForwardRow<V>(int row, float* logits, float* reference) where V : unmanaged, IVector<V>

@@ -142,6 +142,42 @@ public static class LmHead
         scratch.Release(mark);
     }
 
+    /// <summary>
+    /// <see cref="Forward"/> and <see cref="Backward"/> without a reference, for gradients that are known before the log-probs, as those of a
+    /// likelihood are: on CPU each chunk's logits are made once.
+    /// </summary>
+    /// <param name="policy">π.</param>
+    /// <param name="targets">I32 [N, 1], each in 0..V−1.</param>
+    /// <param name="output">Log-probs and log-sum-exp, overwritten; others are not computed.</param>
+    /// <param name="dLogProb">[N, 1].</param>
+    /// <param name="dHidden">[N, C], overwritten.</param>
+    /// <param name="dWeight">[V, C], added to.</param>
+    /// <param name="scratch">Lends <see cref="ScratchBytes"/>.</param>
+    public static void ForwardBackward(LmHeadInput policy, Tensor targets, LmHeadOutput output, Tensor dLogProb, Tensor dHidden, Tensor dWeight, Arena scratch)
+    {
+        output = new LmHeadOutput(output.LogProb, output.LogSumExp, default, default, default, default);
+        if (policy.Hidden.Device is KernelDevice)
+        {
+            Forward(policy, default, KlDirection.None, targets, output, scratch);
+            Backward(policy, default, KlDirection.None, targets, output, dLogProb, default, dHidden, dWeight, scratch);
+            return;
+        }
+        Check("LmHead.ForwardBackward", policy, default, KlDirection.None, targets);
+        int rows = policy.Hidden.Rows, chunk = Math.Min(rows, ChunkRows(policy.Weight.Outputs));
+        long mark = scratch.Mark();
+        Tensor logits = scratch.Take(chunk, policy.Weight.Outputs);
+        for (int start = 0; start < rows; start += chunk)
+        {
+            int count = Math.Min(chunk, rows - start);
+            Tensor dLogits = logits.Slice(0, count), hidden = policy.Hidden.Slice(start, count);
+            MatMul.MatMul.Forward(hidden, policy.Weight, default, dLogits);
+            LmHeadCpu.ForwardBackward(dLogits, policy.Scale, targets.Slice(start, count), output.Slice(start, count), dLogProb.Slice(start, count));
+            MatMul.MatMul.BackwardInput(dLogits, policy.Weight, dHidden.Slice(start, count), add: false);
+            MatMul.MatMul.BackwardWeight(dLogits, hidden, dWeight, default, scratch);
+        }
+        scratch.Release(mark);
+    }
+
     /// <summary>Bytes of scratch that forward and backward take for N rows from the arena: none on a card, which has its own (<see cref="DeviceBytes"/>).</summary>
     public static long ScratchBytes(Device device, int rows, int vocabulary, int hidden, bool withReference)
     {

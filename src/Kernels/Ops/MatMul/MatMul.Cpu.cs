@@ -16,15 +16,11 @@ internal static unsafe class MatMulCpu
     // Below this much work a second thread costs more than it brings.
     private const long MinFlopsPerTask = 200_000;
 
-    /// <summary>C = A·B (+ bias) or C += A·B, with A row-major and B in panels of length k.</summary>
-    public static void Multiply(Tensor a, Tensor panels, int k, Tensor bias, Tensor c, bool add)
+    /// <summary>C = A·B (+ bias), with A row-major and B in panels.</summary>
+    public static void Multiply(Tensor a, Tensor panels, Tensor bias, Tensor c)
     {
-        var grid = new Grid(c.Rows, c.Columns, k);
-        var work = new MultiplyWork
-        {
-            A = a.Pointer<float>(), Panels = panels.Pointer<float>(), Bias = bias.Pointer<float>(), C = c.Pointer<float>(),
-            K = k, AStride = a.Columns, Add = add, Grid = grid,
-        };
+        var grid = new Grid(c.Rows, c.Columns, a.Columns);
+        var work = new MultiplyWork { A = a.Pointer<float>(), Panels = panels.Pointer<float>(), Bias = bias.Pointer<float>(), C = c.Pointer<float>(), K = a.Columns, Grid = grid };
         WorkerTeam.Run(ref work, grid.Tasks);
     }
 
@@ -116,8 +112,7 @@ internal static unsafe class MatMulCpu
     private struct MultiplyWork : IParallelWork
     {
         public float* A, Panels, Bias, C;
-        public int K, AStride;
-        public bool Add;
+        public int K;
         public Grid Grid;
 
         public readonly double Flops => 2.0 * Grid.Rows * Grid.Columns * K;
@@ -135,8 +130,8 @@ internal static unsafe class MatMulCpu
         private readonly void Execute<V>(int task) where V : unmanaged, IVector<V>
         {
             Grid.Block(task, out int row, out int rows, out int column, out int columns);
-            GemmBlock<V, RowMajor>.Run(A + (nint)row * AStride, AStride, rows, Panels + (nint)column * K, (nint)K * GemmBlock<V, RowMajor>.Width, K, columns,
-                C + (nint)row * Grid.Columns + column, Grid.Columns, Bias == null ? null : Bias + column, Add);
+            GemmBlock<V, RowMajor>.Run(A + (nint)row * K, K, rows, Panels + (nint)column * K, (nint)K * GemmBlock<V, RowMajor>.Width, K, columns,
+                C + (nint)row * Grid.Columns + column, Grid.Columns, Bias == null ? null : Bias + column, false);
         }
     }
 

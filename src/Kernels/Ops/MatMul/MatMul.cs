@@ -31,7 +31,8 @@ public static class MatMul
         if (x.Rows == 0) return;
         if (weight.Frozen is { Format: not WeightFormat.F32 } frozen) MatMulFrozenCpu.Multiply(x, frozen, bias, y);
         else if (x.Rows <= MatMulFrozenCpu.FewRows) MatMulFrozenCpu.Multiply(x, weight.ForwardPanels(), bias, y);
-        else MatMulCpu.Multiply(x, weight.ForwardPanels(), weight.Inputs, bias, y, add: false);
+        else if (weight.Frozen is null) MatMulUnpackedCpu.Forward(x, weight.Weight, bias, y);
+        else MatMulCpu.Multiply(x, weight.ForwardPanels(), bias, y);
     }
 
     /// <summary>dx = dy·W, or dx += dy·W.</summary>
@@ -49,7 +50,7 @@ public static class MatMul
             return;
         }
         OnCpu(dy);
-        if (dy.Rows > 0) MatMulCpu.Multiply(dy, weight.BackwardPanels(), weight.Outputs, default, dx, add);
+        if (dy.Rows > 0) MatMulUnpackedCpu.Backward(dy, weight.Weight, dx, add);
     }
 
     /// <summary>dW += dyᵀ·x and db += column sums of dy.</summary>

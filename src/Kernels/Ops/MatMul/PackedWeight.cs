@@ -3,21 +3,19 @@ using Bellman.Kernels.Cpu.Gemm;
 namespace Bellman.Kernels.Ops.MatMul;
 
 /// <summary>
-/// A weight matrix W [N, K] in the layout that the device's products read: on CPU, panels for y = x·Wᵀ and, for training,
-/// panels for dx = dy·W. Weights are fixed within a step, so they are packed once per update and shared by all forwards
-/// and backwards until the owner says <see cref="Invalidate"/>.
+/// A weight matrix W [N, K] as the device's products read it. On CPU, products of many rows read the plain layout and pack as they
+/// go; those of few rows, which would pack more than multiply, read panels that are packed once and kept until the owner says
+/// <see cref="Invalidate"/>. Frozen weights lie in panels from the start.
 /// </summary>
 public sealed class PackedWeight : IDisposable
 {
     private readonly Tensor _weight;
     private Tensor _forward;
-    private Tensor _backward;
     private bool _forwardFresh;
-    private bool _backwardFresh;
     private Storage? _forwardStorage;
-    private Storage? _backwardStorage;
 
-    /// <summary>Packs <paramref name="weight"/> [N, K], of the device's type of weights, lazily, at its first use.</summary>
+    /// <summary>Plain weights [N, K] of the device's type; they stay the caller's.</summary>
+    /// <param name="weight">W.</param>
     public PackedWeight(Tensor weight)
     {
         if (weight.Type != weight.Device.ActivationType) throw new ShapeException($"PackedWeight: expected {weight.Device.ActivationType} weights on {weight.Device.Name}, received {weight}.");
@@ -50,7 +48,7 @@ public sealed class PackedWeight : IDisposable
     /// <summary>Says that the weights have changed; panels are packed anew at their next use.</summary>
     public void Invalidate()
     {
-        if (Frozen is null) _forwardFresh = _backwardFresh = false;
+        if (Frozen is null) _forwardFresh = false;
     }
 
     /// <summary>Panels of Wᵀ [K, N]: element (k, n) = W[n, k].</summary>
@@ -67,27 +65,11 @@ public sealed class PackedWeight : IDisposable
         return _forward;
     }
 
-    /// <summary>Panels of W [N, K] as it is: element (n, k) = W[n, k].</summary>
-    internal Tensor BackwardPanels()
-    {
-        if (_backwardFresh) return _backward;
-        if (Frozen is not null) throw NotPlain();
-        if (_backwardStorage is null)
-        {
-            _backwardStorage = _weight.Device.Allocate(Panels.Floats(Outputs, Inputs) * sizeof(float));
-            _backward = new Tensor(_backwardStorage, 0, DType.F32, 1, checked((int)Panels.Floats(Outputs, Inputs)));
-        }
-        MatMulCpu.PackRowMajor(_weight, _backward);
-        _backwardFresh = true;
-        return _backward;
-    }
-
     /// <inheritdoc/>
     public void Dispose()
     {
         _forwardStorage?.Dispose();
-        _backwardStorage?.Dispose();
-        _forwardStorage = _backwardStorage = null;
+        _forwardStorage = null;
         Invalidate();
     }
 
