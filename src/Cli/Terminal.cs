@@ -1,4 +1,5 @@
 using System.Text;
+using Bellman.Runtime.Checkpoints;
 using Bellman.Training.Jobs;
 
 namespace Bellman.Cli;
@@ -48,6 +49,15 @@ internal sealed class Terminal(TextReader input, TextWriter output, TextWriter e
             JsonLines.Write(path, write);
         }
     }
+
+    /// <summary>Refuses a file that could not be written, before the work that it is for.</summary>
+    public static void CheckWritable(string? path)
+    {
+        if (path is not null && path != Standard && !IsDevice(path)) AtomicFile.CheckWritable(path);
+    }
+
+    /// <summary>Where the part of a result goes that is there when work is stopped: the file asked for would be whole.</summary>
+    public static string Partial(string path) => path == Standard || IsDevice(path) ? path : path + ".partial";
 
     private static bool IsDevice(string path) => !OperatingSystem.IsWindows() && path.StartsWith("/dev/", StringComparison.Ordinal) && File.Exists(path);
 

@@ -34,7 +34,7 @@ internal static class EvalCommand
         {
             Notes =
             [
-                "An answer that was cut at a limit counts as wrong. Greedy ignores --temperature. Same seed, same answers, whatever --memory.",
+                "An answer that was cut at a limit counts as wrong. Greedy ignores --temperature. Same seed, same answers, whatever --memory. Ctrl-C keeps what is finished: answers in FILE.partial.",
                 "--sweep runs each search at each size: N of the votes and the best-of-n, B of beam, lookahead and dvts, walks of mcts.",
             ],
             Examples =
@@ -62,6 +62,7 @@ internal static class EvalCommand
             if (sizes.Length == 0 && searches.Count > 1) throw new UsageException("--search takes several searches with --sweep only.");
             if (sizes.Length == 0 && parsed.GetValue(report) is not null) throw new UsageException("--report belongs to --sweep.");
             if (sizes.Length > 0 && (parsed.GetValue(output) ?? parsed.GetValue(trees)) is not null) throw new UsageException("--sweep writes no answers and no trees; leave out --out and --trees.");
+            foreach (string? file in new[] { parsed.GetValue(output), parsed.GetValue(trees), parsed.GetValue(report) }) Terminal.CheckWritable(file);
             AnswerRule rule = AnswerRule.Find(form == "jsonl" ? parsed.GetValue(grader)! : form);
             IReadOnlyList<Problem> problems = ProblemFile.Read(terminal.ReadLines(source), form, source, parsed.GetValue(limit));
             using ModelFolder policy = ModelFolder.Load(parsed.GetValue(model)!, device: device.Open(parsed, terminal), weights: WeightsOpt.Read(parsed, weights));
@@ -74,7 +75,17 @@ internal static class EvalCommand
             if (sizes.Length > 0)
             {
                 var job = new SweepJob(models, policy.Tokenizer, rule, encoder, options);
-                IReadOnlyList<SweepPoint> points = Progress.Run(terminal, progress => job.Run(problems, searches, sizes, progress, null, terminal.Cancellation));
+                var points = new List<SweepPoint>();
+                try
+                {
+                    Progress.Run(terminal, progress => job.Run(problems, searches, sizes, progress, points.Add, terminal.Cancellation));
+                }
+                catch (OperationCanceledException) when (points.Count > 0)
+                {
+                    terminal.Error.WriteLine("finished so far:");
+                    Print(terminal.Error, points, json: false);
+                    throw;
+                }
                 if (parsed.GetValue(report) is { } page) SweepJob.Save(points, page);
                 Print(terminal.Output, points, parsed.GetValue(json));
                 return ExitCodes.Success;
@@ -82,9 +93,19 @@ internal static class EvalCommand
             var evaluation = new EvaluateJob(models, policy.Tokenizer, rule, encoder, options);
             SearchTreeFile? kept = parsed.GetValue(trees) is null ? null : new SearchTreeFile(policy.Tokenizer);
             var clock = Stopwatch.StartNew();
-            IReadOnlyList<ProblemResult> results = Progress.Run(terminal, progress => evaluation.Run(problems, progress, kept is null ? null : kept.Add, terminal.Cancellation));
-            double seconds = clock.Elapsed.TotalSeconds;
             string? target = parsed.GetValue(output);
+            var finished = new List<ProblemResult>();
+            IReadOnlyList<ProblemResult> results;
+            try
+            {
+                results = Progress.Run(terminal, progress => evaluation.Run(problems, progress, tree => { finished.Add(tree.Result); kept?.Add(tree); }, terminal.Cancellation));
+            }
+            catch (OperationCanceledException) when (finished.Count > 0)
+            {
+                Keep(terminal, [.. finished.OrderBy(x => x.Problem.Line)], problems.Count, target, kept, parsed.GetValue(trees));
+                throw;
+            }
+            double seconds = clock.Elapsed.TotalSeconds;
             if (target is not null) terminal.WriteLines(target, writer => Write(results, writer));
             kept?.Save(parsed.GetValue(trees)!);
             Print(terminal.Beside(target), results, searches[0].Name, seconds, parsed.GetValue(json));
@@ -107,6 +128,25 @@ internal static class EvalCommand
             return [.. sizes];
         },
     };
+
+    /// <summary>What is there when the work is stopped; under other names, as the files asked for would be whole.</summary>
+    private static void Keep(Terminal terminal, ProblemResult[] finished, int problems, string? target, SearchTreeFile? kept, string? trees)
+    {
+        string told = $"{finished.Length} of {problems} problems are finished, {finished.Count(x => x.IsCorrect)} of them right (short answers end first)";
+        if (target is not null)
+        {
+            string part = Terminal.Partial(target);
+            terminal.WriteLines(part, writer => Write(finished, writer));
+            if (part != target) told += $"; their answers are in {part}";
+        }
+        if (kept is not null)
+        {
+            string part = Path.ChangeExtension(trees!, ".partial" + Path.GetExtension(trees));
+            kept.Save(part);
+            told += $"; their trees are in {part}";
+        }
+        terminal.Error.WriteLine(told);
+    }
 
     private static void Write(IReadOnlyList<ProblemResult> results, JsonLineWriter writer)
     {

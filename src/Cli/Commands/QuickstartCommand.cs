@@ -21,7 +21,7 @@ internal static class QuickstartCommand
             [
                 "From nothing: fine-tunes a model of 155 thousand weights on 16,000 demonstrations of which a third are wrong, samples and grades 16,000 solutions, trains OREO "
                 + "(policy and value model), and solves 1,000 held-out problems greedily and with step beam search. The folder gets sft/, policy/ and value/ (Hugging Face "
-                + "folders), rollouts.jsonl, metrics and report.html; an earlier quickstart in it is replaced.",
+                + "folders), rollouts.jsonl, problems.jsonl (held out), metrics and report.html; an earlier quickstart in it is replaced.",
             ],
             Examples = [("bellman quickstart", "everything, into runs/quickstart-board-0"), ("bellman quickstart --seed 1 --json", "another seed; the last line is JSON")],
         };

@@ -55,6 +55,29 @@ public static class AtomicFile
         }
     }
 
+    /// <summary>Finds out before long work whether a file could be written: tries a small one beside it.</summary>
+    /// <exception cref="CheckpointException">The path is a folder, the folder is missing, or the disk refuses.</exception>
+    public static void CheckWritable(string path)
+    {
+        string full = FullPath(path);
+        if (Directory.Exists(full)) throw new CheckpointException($"{path}: expected a file to write, but there is a folder of this name; give another name.");
+        string temporary = TemporarySibling(full);
+        try
+        {
+            using Stream stream = OpenTemporary(temporary);
+            stream.WriteByte(0);
+            stream.Flush();
+        }
+        catch (Exception error) when (error is IOException or UnauthorizedAccessException or NotSupportedException)
+        {
+            throw new CheckpointException($"{path}: cannot be written: {JsonFields.OneLine(error)}; {Remedy(full)}.", error);
+        }
+        finally
+        {
+            DeleteQuietly(temporary);
+        }
+    }
+
     /// <summary>The full path of a file to write; an empty or impossible path is an error of the caller's input.</summary>
     internal static string FullPath(string path)
     {

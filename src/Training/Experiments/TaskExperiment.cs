@@ -2,7 +2,6 @@ using Bellman.Kernels;
 using Bellman.Runtime.Generation;
 using Bellman.Runtime.Models;
 using Bellman.Runtime.Search;
-using Bellman.Runtime.Search.Strategies;
 using Bellman.Runtime.Tokenizers;
 using Bellman.Training.Data;
 using Bellman.Training.Jobs;
@@ -115,7 +114,7 @@ public sealed partial class TaskExperiment
     public AnswerSet Beam(LanguageModel policy, ValueModel value, ProblemSet set, int width, float temperature, ExperimentStage stage) =>
         Search(new SearchModels(policy, value), set, AnswerSearch.Beam, new AnswerSearchSizes { Width = width }, temperature, stage).Answers;
 
-    /// <summary>Answers found by any search. Votes are for whole walks, as all walks end at the goal.</summary>
+    /// <summary>Answers found by any search.</summary>
     /// <param name="models">Who draws the steps, and by what they are scored.</param>
     /// <param name="set">The problems.</param>
     /// <param name="search">The search.</param>
@@ -135,7 +134,7 @@ public sealed partial class TaskExperiment
             Sampling = new SamplingOptions { Temperature = temperature, MaxTokens = Options.MaxNewTokens, Seed = Options.Seed },
         };
         using var tree = new TreeSearch(models, options);
-        tree.Run(sizes.Create(search, new WholeText(Tokenizer)), set.Prompts, x =>
+        tree.Run(sizes.Create(search, new AnswerReader(AnswerRule.Of(Task), Tokenizer)), set.Prompts, x =>
         {
             samples[x.Problem] = Grade(set, x.Problem, x.Best.Solution(), x.Best.IsFinished);
             tokens += x.Counts.DistinctTokens - set.Prompts[x.Problem].Length;
@@ -162,13 +161,6 @@ public sealed partial class TaskExperiment
     {
         string response = Tokenizer.Decode(ids, skipSpecialTokens: true);
         return new GradedSample(index, set.Problems[index], set.Prompts[index], ids, response, finished, Task.Grade(set.Problems[index], response));
-    }
-
-    private sealed class WholeText(Tokenizer tokenizer) : IAnswerReader
-    {
-        public string Read(IReadOnlyList<int> solution) => tokenizer.Decode([.. solution], skipSpecialTokens: true);
-
-        public bool Same(string first, string second) => first == second;
     }
 }
 

@@ -28,8 +28,11 @@ public abstract class AnswerRule
     {
         "gsm8k" => new Gsm8kRule(strict, official),
         "math" => new MathRule(official),
-        _ => new TaskRule(ReasoningTasks.Create(name)),
+        _ => Of(ReasoningTasks.Create(name)),
     };
+
+    /// <summary>The rule of an embedded task: the answer is the cell behind <c>####</c>, and every step that leads there is graded.</summary>
+    public static AnswerRule Of(IReasoningTask task) => new TaskRule(task);
 
     /// <summary>Grades a prediction.</summary>
     /// <param name="question">The problem's text; empty when it is not known.</param>
@@ -37,11 +40,8 @@ public abstract class AnswerRule
     /// <param name="reference">The reference answer; ignored where none is needed.</param>
     public abstract AnswerVerdict Grade(string question, string prediction, string reference);
 
-    /// <summary>The answer in a response, as votes compare it; empty when there is none. For an embedded task it is the whole walk.</summary>
+    /// <summary>The answer in a response, as votes compare it; empty when there is none.</summary>
     public abstract string Extract(string prediction);
-
-    /// <summary>Whether two such answers count as one in a vote: equal as numbers or formulas, or for an embedded task to the letter.</summary>
-    public virtual bool Same(string first, string second) => AnswerEquality.Same(first, second);
 
     private sealed class Gsm8kRule(bool strict, bool official) : AnswerRule
     {
@@ -70,14 +70,9 @@ public abstract class AnswerRule
         public override bool NeedsReference => false;
 
         public override AnswerVerdict Grade(string question, string prediction, string reference) =>
-            new(Stated(prediction), task.Grade(task.Parse(question), prediction).Correct);
+            new(Extract(prediction), task.Grade(task.Parse(question), prediction).Correct);
 
-        // Every step is graded: two walks to one cell can be right and wrong, so agreeing on the cell, which the problem names, would say nothing.
-        public override string Extract(string prediction) => Stated(prediction).Length == 0 ? "" : prediction.Trim();
-
-        public override bool Same(string first, string second) => first == second;
-
-        private static string Stated(string prediction)
+        public override string Extract(string prediction)
         {
             int mark = prediction.LastIndexOf("####", StringComparison.Ordinal);
             return mark < 0 ? "" : prediction[(mark + 4)..].Trim();

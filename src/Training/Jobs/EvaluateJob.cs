@@ -81,7 +81,7 @@ public sealed class EvaluateJob
             Sampling = _options.Sampling, MaxSteps = _options.MaxSteps, StepEnd = StopRule.Strings(_tokenizer, _options.StepEnd), AnswerEnd = StopRule.Strings(_tokenizer, _options.Stop),
             Budget = _options.Budget, MaxBytes = _options.MaxBytes,
         });
-        search.Run(_options.Sizes.Create(_options.Search, new Answers(_rule, _tokenizer)), prompts, result =>
+        search.Run(_options.Sizes.Create(_options.Search, new AnswerReader(_rule, _tokenizer)), prompts, result =>
         {
             ProblemResult graded = results[result.Problem] = Grade(problems[result.Problem], prompts[result.Problem], result);
             if (graded.IsCorrect) correct++;
@@ -105,13 +105,6 @@ public sealed class EvaluateJob
         AnswerVerdict verdict = _rule.Grade(problem.Question, response, problem.Reference);
         bool isFinished = result.Best.IsFinished;
         return new ProblemResult(problem, response, verdict.Extracted, verdict.Correct && isFinished, isFinished, AnswerSearchSizes.NeedsScores(_options.Search) ? result.Best.Value : null, result.Counts);
-    }
-
-    private sealed class Answers(AnswerRule rule, Tokenizer tokenizer) : IAnswerReader
-    {
-        public string Read(IReadOnlyList<int> solution) => rule.Extract(tokenizer.Decode([.. solution], skipSpecialTokens: true));
-
-        public bool Same(string first, string second) => rule.Same(first, second);
     }
 }
 

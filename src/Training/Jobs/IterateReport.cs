@@ -22,7 +22,7 @@ internal sealed class IterateReport(Recipe recipe, IReadOnlyList<IterateRound> r
             .. rounds.Skip(1).Select(x => (IReadOnlyList<string>)[Count(x.Round), Percent(x.Samples.Accuracy), $"{Percent(x.Samples.Low)} – {Percent(x.Samples.High)}", Count(x.Samples.Total), Count(x.TrainedOn)]),
         ], "Drawn by the policy of the round before.");
         report.AddHeading("Recipe");
-        report.AddTable("All settings", ["line"], [.. recipe.ToYaml().TrimEnd('\n').Split('\n').Select(x => (IReadOnlyList<string>)[x])]);
+        report.AddFolded("All settings", recipe.ToYaml().TrimEnd('\n'));
         report.Save(Path.Combine(folder, "report.html"));
     }
 

@@ -64,6 +64,11 @@ public sealed class QuickstartJob
         _experiment.Save(policy, Path.Combine(folder, "policy"));
         _experiment.Save(value, Path.Combine(folder, "value"));
 
+        JsonLines.Write(Path.Combine(folder, "problems.jsonl"), writer =>
+        {
+            foreach (TaskProblem problem in _heldOut.Problems) writer.Write(json => json.WriteString("prompt", problem.Prompt));
+        });
+
         var rows = new List<QuickstartRow>();
         bool[] baseline = _experiment.Greedy(reference, _heldOut, Stage("4/4 answering, SFT greedy")).Right;
         void Add(string name, string search, int width, bool[] verdicts) => rows.Add(new QuickstartRow(

@@ -27,10 +27,10 @@ internal sealed class QuickstartReport(QuickstartOptions options, TaskExperiment
         report.AddFacts(
             ("task", experiment.Task.Name), ("seed", options.Seed.ToString(CultureInfo.InvariantCulture)), ("demonstrations", Count(options.Demonstrations)),
             ("samples", Count(options.RolloutProblems * options.Samples)), ("held-out problems", Count(result.Problems)),
-            ("AUROC of V", result.ValueAuroc.ToString("0.000", CultureInfo.InvariantCulture)), ("seconds", result.Seconds.ToString("0", CultureInfo.InvariantCulture)));
+            ("AUROC of V", double.IsNaN(result.ValueAuroc) ? "–" : result.ValueAuroc.ToString("0.000", CultureInfo.InvariantCulture)), ("seconds", result.Seconds.ToString("0", CultureInfo.InvariantCulture)));
         report.AddAccuracies("Accuracy", [.. result.Rows.Select(x => new AccuracyRow(x.Name, x.Accuracy, x.Difference))],
             "95 % intervals (Wilson; differences to SFT greedy over the same problems after Newcombe). They cover the choice of problems, not the noise of training.");
-        report.AddBars("Accuracy by search width", "accuracy", [.. result.Rows.OrderBy(x => x.Policy == "oreo").ThenBy(x => x.Width).Select(x =>
+        report.AddBars("Accuracy by search width", "accuracy %", [.. result.Rows.OrderBy(x => x.Policy == "oreo").ThenBy(x => x.Width).Select(x =>
             new ChartBar(x.Width == 0 ? "greedy" : $"B={x.Width}", 100 * x.Accuracy.Accuracy, 100 * x.Accuracy.Low, 100 * x.Accuracy.High, x.Policy == "sft" ? "SFT policy" : "OREO policy"))]);
         report.AddHeading("Supervised fine-tuning");
         AddChart(report, sft, "Loss", "loss", ["policy/loss"]);

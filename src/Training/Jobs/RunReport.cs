@@ -14,13 +14,13 @@ internal sealed class RunReport(TrainingSetup setup, string folder)
 {
     private const int Prompts = 8, LongestSample = 256, Pictures = 6;
 
-    // One chart each; names as the methods report them.
-    private static readonly (string Title, string[] Names)[] Charts =
+    // One chart each: title, axis, names as the methods report them.
+    private static readonly (string Title, string Axis, string[] Names)[] Charts =
     [
-        ("Policy loss", ["policy/loss", "policy/bellman_loss", "policy/preference_loss", "policy/sft_loss", "validation/loss"]), ("Value loss", ["value/loss", "validation/value_error"]), ("KL to the reference", ["policy/kl", "rewards/kl_baseline"]),
-        ("Implicit rewards", ["rewards/chosen", "rewards/rejected", "rewards/margin"]), ("Accuracy of the implicit rewards", ["rewards/accuracy"]),
-        ("Values", ["value/mean", "value/min", "value/max"]), ("Explained variance of the value model", ["value/explained_variance"]),
-        ("Gradient norms", ["policy/gradient_norm", "value/gradient_norm"]), ("Learning rates", ["policy/learning_rate", "value/learning_rate"]), ("Tokens per second", ["run/tokens_per_second"]),
+        ("Policy loss", "loss", ["policy/loss", "policy/bellman_loss", "policy/preference_loss", "policy/sft_loss", "validation/loss"]), ("Value loss", "loss", ["value/loss", "validation/value_error"]), ("KL to the reference", "nats", ["policy/kl", "rewards/kl_baseline"]),
+        ("Implicit rewards", "β · log-ratio", ["rewards/chosen", "rewards/rejected", "rewards/margin"]), ("Accuracy of the implicit rewards", "share", ["rewards/accuracy"]),
+        ("Values", "V", ["value/mean", "value/min", "value/max"]), ("Explained variance of the value model", "share", ["value/explained_variance"]),
+        ("Gradient norms", "norm", ["policy/gradient_norm", "value/gradient_norm"]), ("Learning rates", "learning rate", ["policy/learning_rate", "value/learning_rate"]), ("Tokens per second", "tokens/s", ["run/tokens_per_second"]),
     ];
 
     public void Write(Action<JobProgress>? progress, CancellationToken cancellation)
@@ -70,14 +70,14 @@ internal sealed class RunReport(TrainingSetup setup, string folder)
         if (setup.Data.Pairs is { } pairs) report.AddText($"{Count(pairs.Count)} pairs of {Count(pairs.Questions)} questions; {Count(pairs.QuestionsWithoutPair)} questions have no pair.");
         IReadOnlyList<MetricSeries> history = MetricsHistory.Load(Path.Combine(folder, MetricsWriter.FileName));
         report.AddHeading("Course of the training");
-        foreach ((string title, string[] names) in Charts)
+        foreach ((string title, string axis, string[] names) in Charts)
         {
             ChartSeries[] lines = [.. history.Where(x => names.Contains(x.Name)).Select(x => new ChartSeries(x.Name, x.Steps, x.Values))];
-            if (lines.Length > 0) report.AddChart(title, "update", title.ToLowerInvariant(), lines);
+            if (lines.Length > 0) report.AddChart(title, "update", axis, lines);
         }
         if (setup.Value is not null) AddValues(report);
         report.AddHeading("Recipe");
-        report.AddTable("All settings", ["line"], [.. recipe.ToYaml().TrimEnd('\n').Split('\n').Select(x => (IReadOnlyList<string>)[x])]);
+        report.AddFolded("All settings", recipe.ToYaml().TrimEnd('\n'));
         report.Save(Path.Combine(folder, "report.html"));
     }
 

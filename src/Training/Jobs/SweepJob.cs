@@ -65,6 +65,7 @@ public sealed class SweepJob(SearchModels models, Tokenizer tokenizer, AnswerRul
                 Low = [.. line.Select(x => 100 * x.Accuracy.Low)], High = [.. line.Select(x => 100 * x.Accuracy.High)],
             });
         }
+        if (points.Count > 0) report.AddText($"The same {points[0].Accuracy.Total} problems, solved by each search at each size.");
         report.AddChart(Title, X, Y, series, options);
         report.AddTable("All points", ["search", "size", "accuracy %", "95 % interval", "tokens per problem", "seconds", "unfinished"],
             [.. points.Select(x => (IReadOnlyList<string>)[x.Name, $"{x.Size}", Text(100 * x.Accuracy.Accuracy), $"{Text(100 * x.Accuracy.Low)} to {Text(100 * x.Accuracy.High)}", Text(x.TokensPerProblem), Text(x.Seconds), $"{x.Unfinished}"])],

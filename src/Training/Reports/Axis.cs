@@ -11,7 +11,8 @@ internal sealed class Axis
     /// <param name="end">Place of the high end.</param>
     /// <param name="isLog">Whether equal ratios, not differences, take equal room; the values must then be positive.</param>
     /// <param name="ticks">About how many ticks to aim for.</param>
-    internal Axis(double low, double high, double start, double end, bool isLog, int ticks = 6)
+    /// <param name="isWhole">Whether only whole numbers mean something, such as updates: then no tick lies between them.</param>
+    internal Axis(double low, double high, double start, double end, bool isLog, int ticks = 6, bool isWhole = false)
     {
         IsLog = isLog;
         (_start, _end) = (start, end);
@@ -25,6 +26,7 @@ internal sealed class Axis
         }
         if (high <= low) (low, high) = (low - HalfSpan(low), low + HalfSpan(low));
         double step = RoundStep((high - low) / ticks);
+        if (isWhole) step = Math.Max(1, step);
         (_low, _high) = (Math.Floor(low / step + 1e-9) * step, Math.Ceiling(high / step - 1e-9) * step);
         int count = (int)Math.Round((_high - _low) / step);
         Ticks = [.. Enumerable.Range(0, count + 1).Select(i => _low + i * step)];

@@ -12,8 +12,8 @@ internal static class BarChart
 
     internal static string Svg(string title, string valueLabel, IReadOnlyList<ChartBar> bars, IReadOnlyList<string> groups)
     {
-        // About 7.4 units a character at this size; a third of the width at most.
-        int left = Math.Clamp(16 + (int)(7.4 * bars.Select(bar => bar.Label.Length).DefaultIfEmpty(0).Max()), 60, 270);
+        // Room for a name in the larger type of narrow screens; two fifths of the width at most.
+        int left = Math.Clamp(16 + (int)(8.4 * bars.Select(bar => bar.Label.Length).DefaultIfEmpty(0).Max()), 60, 270);
         int height = HeightOf(bars);
         double low = 0, high = 0;
         foreach (ChartBar bar in bars)
@@ -44,7 +44,9 @@ internal static class BarChart
         string interval = whiskers ? $" ({NumberText.Short(bar.Low!.Value)} to {NumberText.Short(bar.High!.Value)})" : "";
         svg.Append("<g class=\"").Append(style).Append("\"><title>").Append(Html.Escape($"{bar.Label}: {NumberText.Short(bar.Value)}{interval}")).Append("</title>")
             .Append(CultureInfo.InvariantCulture, $"<text class=\"name\" text-anchor=\"end\" x=\"{left - 8}\" y=\"{top + 17}\">{Html.Escape(Cut(bar.Label))}</text>");
-        if (double.IsFinite(bar.Value))
+        if (!double.IsFinite(bar.Value))
+            svg.Append(CultureInfo.InvariantCulture, $"<text class=\"tick\" x=\"{left + 7}\" y=\"{top + 17}\">{NumberText.Short(bar.Value)}</text>");
+        else
         {
             double zero = axis.Place(0), end = axis.Place(bar.Value), labelAt = Math.Max(zero, end);
             svg.Append(CultureInfo.InvariantCulture, $"<rect class=\"fill\" x=\"{Math.Min(zero, end):0.#}\" y=\"{top + 4}\" width=\"{Math.Abs(end - zero):0.#}\" height=\"{Row - 8}\" rx=\"2\"/>");

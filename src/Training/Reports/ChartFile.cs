@@ -11,16 +11,16 @@ internal static class ChartFile
 
     /// <summary>A line chart.</summary>
     public static void SaveLines(string path, string title, string xLabel, string yLabel, IReadOnlyList<ChartSeries> series, ChartOptions options) =>
-        Save(path, title, series.Count > 1 ? [.. series.Select(x => x.Name)] : [], LineChart.Svg(title, xLabel, yLabel, series, options), LineChart.Height);
+        Save(path, title, series.Count > 1 ? [.. LineChart.Styles(series).Select((style, i) => (series[i].Name, style))] : [], LineChart.Svg(title, xLabel, yLabel, series, options), LineChart.Height);
 
     /// <summary>A bar chart.</summary>
     public static void SaveBars(string path, string title, string valueLabel, IReadOnlyList<ChartBar> bars)
     {
         List<string> groups = [.. bars.Select(x => x.Group ?? "").Distinct()];
-        Save(path, title, groups.Count > 1 ? groups : [], BarChart.Svg(title, valueLabel, bars, groups), BarChart.HeightOf(bars));
+        Save(path, title, groups.Count > 1 ? [.. groups.Select((x, i) => (x, Html.SeriesClass(i)))] : [], BarChart.Svg(title, valueLabel, bars, groups), BarChart.HeightOf(bars));
     }
 
-    private static void Save(string path, string title, IReadOnlyList<string> legend, string chart, int height)
+    private static void Save(string path, string title, IReadOnlyList<(string Name, string Style)> legend, string chart, int height)
     {
         int top = TitleRow + LegendRow * ((legend.Count + LegendColumns - 1) / LegendColumns);
         var svg = new StringBuilder();
@@ -31,7 +31,7 @@ internal static class ChartFile
         for (int i = 0; i < legend.Count; i++)
         {
             int x = 10 + i % LegendColumns * (Width / LegendColumns), y = TitleRow + LegendRow * (i / LegendColumns) + 10;
-            svg.Append(CultureInfo.InvariantCulture, $"<g class=\"{Html.SeriesClass(i)}\"><path class=\"line\" style=\"stroke-width:3\" d=\"M{x} {y}h22\"/><text x=\"{x + 28}\" y=\"{y + 4}\">{Html.Escape(legend[i])}</text></g>\n");
+            svg.Append(CultureInfo.InvariantCulture, $"<g class=\"{legend[i].Style}\"><path class=\"line\" style=\"stroke-width:3\" d=\"M{x} {y}h22\"/><text x=\"{x + 28}\" y=\"{y + 4}\">{Html.Escape(legend[i].Name)}</text></g>\n");
         }
         // The drawing without its frame: a frame inside a frame would take its size from the style sheet.
         svg.Append(CultureInfo.InvariantCulture, $"<g transform=\"translate(0 {top})\">").Append(chart.AsSpan(chart.IndexOf('>') + 1, chart.Length - chart.IndexOf('>') - 7)).Append("</g>\n</svg>\n");

@@ -12,6 +12,9 @@ public sealed record ChartSeries(string Name, IReadOnlyList<double> X, IReadOnly
     /// <summary>Upper ends of the intervals, as many as <see cref="Y"/>, or null.</summary>
     public IReadOnlyList<double>? High { get; init; }
 
+    /// <summary>What the others are compared with, the same everywhere: a grey dashed line without points.</summary>
+    public bool IsLevel { get; init; }
+
     /// <summary>Refuses lists of different lengths.</summary>
     internal void Validate()
     {

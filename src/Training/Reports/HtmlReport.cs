@@ -17,6 +17,9 @@ public sealed record AccuracyRow(string Method, AccuracyInterval Accuracy, Paire
 /// </summary>
 public sealed class HtmlReport
 {
+    // Characters up to which a cell stays on one line.
+    private const int LongCell = 48;
+
     private readonly string _title;
     private readonly List<(bool IsTile, string Html)> _parts = [];
 
@@ -29,6 +32,9 @@ public sealed class HtmlReport
 
     /// <summary>Adds a paragraph of plain text.</summary>
     public HtmlReport AddText(string text) => Add($"<p>{Html.Escape(text)}</p>");
+
+    /// <summary>Adds a long text with its line breaks and indentation, folded away behind its title.</summary>
+    public HtmlReport AddFolded(string title, string text) => Add($"<figure><details><summary>{Html.Escape(title)}</summary><pre>{Html.Escape(text)}</pre></details></figure>");
 
     /// <summary>Adds the key facts: names with short values.</summary>
     public HtmlReport AddFacts(params IReadOnlyList<(string Name, string Value)> facts)
@@ -53,9 +59,10 @@ public sealed class HtmlReport
         foreach (IReadOnlyList<string> row in rows)
         {
             html.Append("<tr>");
-            for (int c = 0; c < columns.Count; c++) html.Append(numeric[c] ? "<td class=\"num\">" : "<td>").Append(c < row.Count ? Html.Escape(row[c]) : "").Append("</td>");
+            for (int c = 0; c < columns.Count; c++) html.Append(numeric[c] ? "<td class=\"num\">" : c < row.Count && row[c].Length > LongCell ? "<td class=\"long\">" : "<td>").Append(c < row.Count ? Html.Escape(row[c]) : "").Append("</td>");
             html.Append("</tr>");
         }
+        if (rows.Count == 0) html.Append(CultureInfo.InvariantCulture, $"<tr><td colspan=\"{columns.Count}\">none</td></tr>");
         return Add(CloseFigure(html.Append("</tbody></table></div>"), note));
 
         static bool IsNumber(string cell) => double.TryParse(cell.Replace("−", "-", StringComparison.Ordinal).TrimEnd('%', ' '), NumberStyles.Float | NumberStyles.AllowThousands, CultureInfo.InvariantCulture, out _);
@@ -72,7 +79,7 @@ public sealed class HtmlReport
             AccuracyInterval a = row.Accuracy;
             html.Append("<tr><td>").Append(Html.Escape(row.Method)).Append("</td>")
                 .Append(CultureInfo.InvariantCulture, $"<td class=\"num\"><b>{(a.Total == 0 ? "–" : (100 * a.Accuracy).ToString("0.0", CultureInfo.InvariantCulture))}</b></td><td class=\"num\">{100 * a.Low:0.0} – {100 * a.High:0.0}</td>")
-                .Append(CultureInfo.InvariantCulture, $"<td class=\"plot\"><svg class=\"s0\" viewBox=\"0 0 200 14\"><line class=\"grid\" x1=\"0\" x2=\"200\" y1=\"7\" y2=\"7\"/>")
+                .Append(CultureInfo.InvariantCulture, $"<td class=\"plot\"><svg class=\"s0\" viewBox=\"-6 0 212 14\"><line class=\"grid\" x1=\"0\" x2=\"200\" y1=\"7\" y2=\"7\"/>")
                 .Append(CultureInfo.InvariantCulture, $"<path class=\"whisker\" d=\"M{200 * a.Low:0.#} 7H{200 * a.High:0.#}M{200 * a.Low:0.#} 4v6M{200 * a.High:0.#} 4v6\"/>")
                 .Append(a.Total == 0 ? "" : string.Create(CultureInfo.InvariantCulture, $"<circle class=\"dot\" cx=\"{200 * a.Accuracy:0.#}\" cy=\"7\" r=\"4\"/>")).Append("</svg></td>");
             if (paired) html.Append("<td>").Append(Html.Escape(row.Difference?.ToString() ?? "")).Append("</td>");
@@ -92,7 +99,7 @@ public sealed class HtmlReport
     {
         options ??= new ChartOptions();
         StringBuilder html = OpenFigure(title);
-        if (series.Count > 1) AppendLegend(html, [.. series.Select(line => line.Name)]);
+        if (series.Count > 1) AppendLegend(html, [.. LineChart.Styles(series).Select((style, i) => (series[i].Name, style))]);
         html.Append(LineChart.Svg(title, xLabel, yLabel, series, options));
         int unshown = LineChart.Unshown(series, options);
         string? note = unshown == 0 ? options.Note
@@ -105,7 +112,7 @@ public sealed class HtmlReport
     {
         List<string> groups = [.. bars.Select(bar => bar.Group ?? "").Distinct()];
         StringBuilder html = OpenFigure(title);
-        if (groups.Count > 1) AppendLegend(html, groups);
+        if (groups.Count > 1) AppendLegend(html, [.. groups.Select((x, i) => (x, Html.SeriesClass(i)))]);
         return Add(CloseFigure(html.Append(BarChart.Svg(title, valueLabel, bars, groups)), note), isTile: true);
     }
 
@@ -173,12 +180,12 @@ public sealed class HtmlReport
         return html.Append("</figure>").ToString();
     }
 
-    private static void AppendLegend(StringBuilder html, IReadOnlyList<string> names)
+    private static void AppendLegend(StringBuilder html, IReadOnlyList<(string Name, string Style)> entries)
     {
         html.Append("<div class=\"legend\">");
-        for (int i = 0; i < names.Count; i++)
-            html.Append("<span><svg class=\"").Append(Html.SeriesClass(i)).Append("\" viewBox=\"0 0 22 10\"><path class=\"line\" style=\"stroke-width:3\" d=\"M0 5H22\"/></svg>")
-                .Append(Html.Escape(names[i])).Append("</span>");
+        foreach ((string name, string style) in entries)
+            html.Append("<span><svg class=\"").Append(style).Append("\" viewBox=\"0 0 22 10\"><path class=\"line\" style=\"stroke-width:3\" d=\"M0 5H22\"/></svg>")
+                .Append(Html.Escape(name)).Append("</span>");
         html.Append("</div>");
     }
 }

@@ -8,7 +8,7 @@ internal static class LineChart
 {
     internal const int Height = 300;
 
-    private const int Width = 640, Left = 62, Right = 22, Top = 10, Bottom = 42;
+    private const int Width = 640, Right = 22, Top = 10, Bottom = 42;
 
     // More points than pixels say nothing: each of these buckets shows its lowest and highest value.
     private const int Buckets = 300;
@@ -19,15 +19,17 @@ internal static class LineChart
     internal static string Svg(string title, string xLabel, string yLabel, IReadOnlyList<ChartSeries> series, ChartOptions options)
     {
         foreach (ChartSeries line in series) line.Validate();
-        Axis x = Fit(series.SelectMany(s => s.X), null, Left, Width - Right, options.LogX, 7);
         Axis y = Fit(series.SelectMany(s => s.Y.Concat(s.Low ?? []).Concat(s.High ?? [])), options.IncludeY, Height - Bottom, Top, options.LogY, 6);
+        // Room for the name of the axis and for the longest number, also in the larger type of narrow screens.
+        double left = Math.Max(62, 34 + 8.5 * y.Ticks.Select(tick => NumberText.Tick(tick).Length).DefaultIfEmpty(0).Max());
+        Axis x = Fit(series.SelectMany(s => s.X), null, left, Width - Right, options.LogX, 7, isWhole: series.All(s => s.X.All(v => Math.Floor(v) == v)));
         StringBuilder svg = new();
         svg.Append(CultureInfo.InvariantCulture, $"<svg viewBox=\"0 0 {Width} {Height}\" role=\"img\" aria-label=\"{Html.Escape(title)}\">");
         foreach (double tick in y.Ticks)
         {
             double place = y.Place(tick);
-            svg.Append(CultureInfo.InvariantCulture, $"<line class=\"grid\" x1=\"{Left}\" x2=\"{Width - Right}\" y1=\"{place:0.#}\" y2=\"{place:0.#}\"/>")
-                .Append(CultureInfo.InvariantCulture, $"<text class=\"tick\" text-anchor=\"end\" x=\"{Left - 7}\" y=\"{place + 4:0.#}\">{NumberText.Tick(tick)}</text>");
+            svg.Append(CultureInfo.InvariantCulture, $"<line class=\"grid\" x1=\"{left:0.#}\" x2=\"{Width - Right}\" y1=\"{place:0.#}\" y2=\"{place:0.#}\"/>")
+                .Append(CultureInfo.InvariantCulture, $"<text class=\"tick\" text-anchor=\"end\" x=\"{left - 7:0.#}\" y=\"{place + 4:0.#}\">{NumberText.Tick(tick)}</text>");
         }
         foreach (double tick in x.Ticks)
         {
@@ -35,11 +37,21 @@ internal static class LineChart
             svg.Append(CultureInfo.InvariantCulture, $"<line class=\"axis\" x1=\"{place:0.#}\" x2=\"{place:0.#}\" y1=\"{Height - Bottom}\" y2=\"{Height - Bottom + 4}\"/>")
                 .Append(CultureInfo.InvariantCulture, $"<text class=\"tick\" text-anchor=\"middle\" x=\"{place:0.#}\" y=\"{Height - Bottom + 17}\">{NumberText.Tick(tick)}</text>");
         }
-        svg.Append(CultureInfo.InvariantCulture, $"<line class=\"axis\" x1=\"{Left}\" x2=\"{Width - Right}\" y1=\"{Height - Bottom}\" y2=\"{Height - Bottom}\"/>")
-            .Append(CultureInfo.InvariantCulture, $"<text class=\"label\" text-anchor=\"middle\" x=\"{(Left + Width - Right) / 2}\" y=\"{Height - 5}\">{Html.Escape(xLabel)}</text>")
+        svg.Append(CultureInfo.InvariantCulture, $"<line class=\"axis\" x1=\"{left:0.#}\" x2=\"{Width - Right}\" y1=\"{Height - Bottom}\" y2=\"{Height - Bottom}\"/>")
+            .Append(CultureInfo.InvariantCulture, $"<text class=\"label\" text-anchor=\"middle\" x=\"{(left + Width - Right) / 2:0.#}\" y=\"{Height - 5}\">{Html.Escape(xLabel)}</text>")
             .Append(CultureInfo.InvariantCulture, $"<text class=\"label\" text-anchor=\"middle\" transform=\"rotate(-90)\" x=\"{-(Top + Height - Bottom) / 2}\" y=\"13\">{Html.Escape(yLabel)}</text>");
-        for (int i = 0; i < series.Count; i++) AppendSeries(svg, series[i], Html.SeriesClass(i), x, y, xLabel);
+        string[] styles = Styles(series);
+        for (int i = 0; i < series.Count; i++) AppendSeries(svg, series[i], styles[i], x, y, xLabel);
+        if (!series.Any(s => Enumerable.Range(0, s.Y.Count).Any(i => x.CanShow(s.X[i]) && y.CanShow(s.Y[i]))))
+            svg.Append(CultureInfo.InvariantCulture, $"<text class=\"label\" text-anchor=\"middle\" x=\"{(left + Width - Right) / 2:0.#}\" y=\"{(Top + Height - Bottom) / 2}\">nothing to show</text>");
         return svg.Append("</svg>").ToString();
+    }
+
+    /// <summary>Each line's colour and dash.</summary>
+    internal static string[] Styles(IReadOnlyList<ChartSeries> series)
+    {
+        int next = 0;
+        return [.. series.Select(line => line.IsLevel ? "level" : Html.SeriesClass(next++))];
     }
 
     /// <summary>How many values a chart cannot show: not finite, or not positive on a log axis.</summary>
@@ -52,7 +64,7 @@ internal static class LineChart
         return count;
     }
 
-    private static Axis Fit(IEnumerable<double> values, (double Low, double High)? include, double start, double end, bool log, int ticks)
+    private static Axis Fit(IEnumerable<double> values, (double Low, double High)? include, double start, double end, bool log, int ticks, bool isWhole = false)
     {
         double low = include?.Low ?? double.PositiveInfinity, high = include?.High ?? double.NegativeInfinity;
         foreach (double value in values)
@@ -62,7 +74,7 @@ internal static class LineChart
             high = Math.Max(high, value);
         }
         if (log && low <= 0) low = double.PositiveInfinity;
-        return new Axis(low, high, start, end, log, ticks);
+        return new Axis(low, high, start, end, log, ticks, isWhole);
     }
 
     private static void AppendSeries(StringBuilder svg, ChartSeries line, string style, Axis x, Axis y, string xLabel)
@@ -73,7 +85,7 @@ internal static class LineChart
         if (line.Low is not null && line.High is not null) AppendIntervals(svg, line, line.Low, line.High, shown, few, x, y);
         AppendPath(svg, line, x, y);
         int stride = Math.Max(1, (shown.Count + HoverPoints - 1) / HoverPoints);
-        for (int k = 0; k < shown.Count; k++)
+        for (int k = 0; k < shown.Count && !line.IsLevel; k++)
         {
             if (k % stride != 0 && k != shown.Count - 1) continue;
             int i = shown[k];

@@ -12,8 +12,8 @@ namespace Bellman.Training.Studies;
 /// <param name="folder">The study's folder.</param>
 internal sealed class StudyCache(string folder)
 {
-    // Raised when results change although settings do not. 2: search draws from the shared tree.
-    private const string Version = "2";
+    // Raised when results change although settings do not. 2: search draws from the shared tree. 3: votes agree on answers first.
+    private const string Version = "3";
 
     /// <summary>A short name for everything that decides a result.</summary>
     public static string KeyOf(params ReadOnlySpan<object?> parts)

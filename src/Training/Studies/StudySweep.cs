@@ -100,7 +100,7 @@ internal static class StudySweeps
             }),
         ];
         double greedy = 100 * SeedStatistics.Of(Greedy(task, method, policy)).Mean;
-        lines.Add(new ChartSeries("greedy", [rows.Min(x => x.Tokens), rows.Max(x => x.Tokens)], [greedy, greedy]));
+        lines.Add(new ChartSeries("greedy", [rows.Min(x => x.Tokens), rows.Max(x => x.Tokens)], [greedy, greedy]) { IsLevel = true });
         return lines;
     }
 

@@ -35,7 +35,10 @@ internal sealed class SlowSearch(LanguageModel policy, ValueModel value, int[] p
     {
         List<SlowPath> all = [.. Enumerable.Range(0, n).Select(_ => Solve(Next()))];
         return all.Where(x => x.IsFinished).GroupBy(x => read(x.Ids)).Where(x => x.Key.Length > 0)
-            .Select(x => (First: x.First(), Votes: isWeighted ? x.Sum(y => Math.Max(0.0, y.Value)) : (double)x.Count())).DefaultIfEmpty((First: Best(), Votes: 0.0)).MaxBy(x => x.Votes).First;
+            .Select(x => (Most: Most(x), Votes: x.Sum(Votes))).DefaultIfEmpty((Most: Best(), Votes: 0.0)).MaxBy(x => x.Votes).Most;
+
+        double Votes(SlowPath path) => isWeighted ? Math.Max(0.0, path.Value) : 1;
+        SlowPath Most(IEnumerable<SlowPath> same) => same.GroupBy(x => string.Join(' ', x.Ids)).MaxBy(x => x.Sum(Votes))!.First();
     }
 
     public SlowPath BestOfN(int n, StepValues kind)

@@ -29,6 +29,8 @@ public sealed class QuickstartJobTests
         Assert.Contains("OREO, beam B=2", File.ReadAllText(result.Report));
         Assert.True(File.ReadLines(Path.Combine(options.Out, "rollouts.jsonl")).Count() == options.RolloutProblems * options.Samples);
 
+        Assert.Equal(options.Evaluated, ProblemFile.Read(JsonLines.Read(Path.Combine(options.Out, "problems.jsonl")), task, "problems.jsonl").Count);
+
         using LanguageModel policy = LanguageModel.Load(Path.Combine(options.Out, "policy"));
         using ValueModel value = ValueModel.Load(Path.Combine(options.Out, "value"));
         Assert.Equal(policy.Config.VocabularySize, Tokenizer.Load(Path.Combine(options.Out, "sft")).VocabularySize);

@@ -12,8 +12,8 @@ public interface IAnswerReader
 
 /// <summary>
 /// N samples; the answer that most of the finished ones agree on, each counted once or by its value (V, or e^score where scores are
-/// log-ratios). Counted once, sampling ends as soon as the remaining samples cannot change the answer. Ties go to the answer that
-/// came first.
+/// log-ratios). Of the solutions that come to this answer the one with most votes stands for it: where steps are graded too, they
+/// are not alike. Counted once, sampling ends as soon as the remaining samples cannot change the answer. Ties go to what came first.
 /// </summary>
 /// <param name="samples">N.</param>
 /// <param name="answers">Finds answers in solutions.</param>
@@ -41,22 +41,24 @@ public sealed class VoteSearch(int samples, IAnswerReader answers, bool isWeight
             ends = [.. ends.Take(decided + 1)];
             tree.Prune([.. ends]);
         }
-        List<(string Answer, SearchNode First, double Votes)> count = Count(ends, read, tree.ScoresAreLogRatios);
-        return count.Count == 0 ? null : count.MaxBy(x => x.Votes).First;
+        var count = new List<Answer>();
+        foreach (SearchNode node in ends)
+            Add(count, node, !isWeighted ? 1 : !float.IsFinite(node.Value) ? 0 : tree.ScoresAreLogRatios ? Math.Exp(node.Value) : Math.Max(0, node.Value), read);
+        return count.MaxBy(x => x.Votes)?.Solutions.MaxBy(x => x.Votes).Node;
     }
 
     /// <summary>The number of the first sample with which, all before it ended too, the answer is certain; −1 when it is not.</summary>
     private int Decided(SearchNode?[] ends, Dictionary<SearchNode, string> read)
     {
-        var count = new List<(string Answer, SearchNode First, double Votes)>();
+        var count = new List<Answer>();
         for (int i = 0; i + 1 < ends.Length && ends[i] is { } node; i++)
         {
             Add(count, node, 1, read);
             double best = 0, second = 0;
-            foreach ((_, _, double votes) in count)
+            foreach (Answer answer in count)
             {
-                if (votes > best) (best, second) = (votes, best);
-                else second = Math.Max(second, votes);
+                if (answer.Votes > best) (best, second) = (answer.Votes, best);
+                else second = Math.Max(second, answer.Votes);
             }
             // An answer not seen yet could still get all that is left, and lose a tie as it came later.
             int left = ends.Length - i - 1;
@@ -65,21 +67,31 @@ public sealed class VoteSearch(int samples, IAnswerReader answers, bool isWeight
         return -1;
     }
 
-    private List<(string Answer, SearchNode First, double Votes)> Count(IReadOnlyList<SearchNode> ends, Dictionary<SearchNode, string> read, bool areLogRatios)
-    {
-        var count = new List<(string Answer, SearchNode First, double Votes)>();
-        foreach (SearchNode node in ends)
-            Add(count, node, !isWeighted ? 1 : !float.IsFinite(node.Value) ? 0 : areLogRatios ? Math.Exp(node.Value) : Math.Max(0, node.Value), read);
-        return count;
-    }
-
-    private void Add(List<(string Answer, SearchNode First, double Votes)> count, SearchNode node, double votes, Dictionary<SearchNode, string> read)
+    private void Add(List<Answer> count, SearchNode node, double votes, Dictionary<SearchNode, string> read)
     {
         if (!node.IsFinished) return;
-        if (!read.TryGetValue(node, out string? answer)) read[node] = answer = answers.Read(node.Solution());
-        if (answer.Length == 0) return;
-        int known = count.FindIndex(x => x.Answer == answer || answers.Same(x.Answer, answer));
-        if (known < 0) count.Add((answer, node, votes));
-        else count[known] = count[known] with { Votes = count[known].Votes + votes };
+        if (!read.TryGetValue(node, out string? text)) read[node] = text = answers.Read(node.Solution());
+        if (text.Length == 0) return;
+        Answer? answer = count.Find(x => x.Text == text || answers.Same(x.Text, text));
+        if (answer is null) count.Add(answer = new Answer(text));
+        answer.Add(node, votes);
+    }
+
+    /// <summary>An answer with its votes, and those of each solution that comes to it.</summary>
+    private sealed class Answer(string text)
+    {
+        public string Text => text;
+
+        public double Votes { get; private set; }
+
+        public List<(SearchNode Node, double Votes)> Solutions { get; } = [];
+
+        public void Add(SearchNode node, double votes)
+        {
+            Votes += votes;
+            int known = Solutions.FindIndex(x => x.Node == node);
+            if (known < 0) Solutions.Add((node, votes));
+            else Solutions[known] = (node, Solutions[known].Votes + votes);
+        }
     }
 }
