@@ -111,6 +111,17 @@ public sealed partial class ReadmeTests(TinyModel model) : IClassFixture<TinyMod
     }
 
     [Fact]
+    public void TheSampleOfASearchRuns()
+    {
+        string trees = model.File("sample-trees.jsonl");
+        (int code, string output, string error) = ProcessRun.Of("dotnet", ["exec", Path.Combine(AppContext.BaseDirectory, "Bellman.Samples.Search.dll"), model.Policy, model.Value, trees, "1+1=", "2+1="], "");
+        Assert.True(code == 0, error);
+        Assert.Contains("2+1= → ", output, StringComparison.Ordinal);
+        Assert.Equal(2, File.ReadAllLines(trees).Length);
+        Assert.Contains("\"question\":\"1+1=\"", File.ReadAllText(trees), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void LinksLeadSomewhere()
     {
         foreach (string document in Documents.Where(x => x.EndsWith(".md", StringComparison.Ordinal)))

@@ -14,8 +14,28 @@ public sealed class SearchTreeFile(Tokenizer tokenizer)
 {
     private readonly List<(int Line, string Json)> _trees = [];
 
-    /// <summary>Takes a tree; its text is made now and the tree itself may go.</summary>
-    public void Add(SolvedTree tree) => _trees.Add((tree.Result.Problem.Line, JsonLineWriter.Format(json => Write(json, tree))));
+    /// <summary>Takes the tree of a graded problem; its text is made now and the tree itself may go.</summary>
+    public void Add(SolvedTree tree)
+    {
+        ProblemResult result = tree.Result;
+        Add(result.Problem.Line, tree.Prompt, tree.Search, json =>
+        {
+            json.WriteString("question", result.Problem.Question);
+            json.WriteString("reference", result.Problem.Reference);
+            json.WriteString("answer", result.Response);
+            json.WriteString("extracted", result.Extracted);
+            json.WriteBoolean("correct", result.IsCorrect);
+        });
+    }
+
+    /// <summary>Takes the tree of a problem without a verdict.</summary>
+    /// <param name="result">What the search found.</param>
+    /// <param name="prompt">Token ids of the problem.</param>
+    public void Add(SearchResult result, int[] prompt) => Add(result.Problem + 1, prompt, result, json =>
+    {
+        json.WriteString("question", ResponseText.Of(tokenizer, [], prompt));
+        json.WriteString("answer", ResponseText.Of(tokenizer, prompt, result.Best.Solution()));
+    });
 
     /// <summary>Writes all trees in the order of their problems.</summary>
     public void Save(string path)
@@ -25,27 +45,27 @@ public sealed class SearchTreeFile(Tokenizer tokenizer)
         else AtomicFile.WriteText(path, string.Concat(lines.Select(x => x + "\n")));
     }
 
-    private void Write(Utf8JsonWriter json, SolvedTree tree)
+    private void Add(int line, int[] prompt, SearchResult search, Action<Utf8JsonWriter> problem) => _trees.Add((line, JsonLineWriter.Format(json =>
     {
-        ProblemResult result = tree.Result;
-        json.WriteNumber("line", result.Problem.Line);
-        json.WriteString("question", result.Problem.Question);
-        json.WriteString("reference", result.Problem.Reference);
-        json.WriteString("answer", result.Response);
-        json.WriteString("extracted", result.Extracted);
-        json.WriteBoolean("correct", result.IsCorrect);
-        json.WriteBoolean("finished", result.IsFinished);
-        json.WriteNumber("distinct_tokens", tree.Search.Counts.DistinctTokens);
-        json.WriteNumber("calls", tree.Search.Counts.Calls);
+        json.WriteNumber("line", line);
+        problem(json);
+        Write(json, prompt, search);
+    })));
+
+    private void Write(Utf8JsonWriter json, int[] prompt, SearchResult search)
+    {
+        json.WriteBoolean("finished", search.Best.IsFinished);
+        json.WriteNumber("distinct_tokens", search.Counts.DistinctTokens);
+        json.WriteNumber("calls", search.Counts.Calls);
         var numbers = new Dictionary<SearchNode, int>();
         json.WriteStartArray("nodes");
-        foreach (SearchNode node in tree.Search.Root.Subtree())
+        foreach (SearchNode node in search.Root.Subtree())
         {
             numbers[node] = numbers.Count;
             json.WriteStartObject();
             json.WriteNumber("id", numbers[node]);
             if (node.Parent is not null) json.WriteNumber("parent", numbers[node.Parent]);
-            json.WriteString("text", Text(tree, node));
+            json.WriteString("text", Text(prompt, node));
             json.WriteIds("ids", [.. node.Tokens]);
             if (node.Tokens.Count > 0) json.WriteNumber("log_prob", Math.Round(node.LogProbs.Sum(x => (double)x), 5));
             Number(json, "value", node.Value);
@@ -56,7 +76,7 @@ public sealed class SearchTreeFile(Tokenizer tokenizer)
             json.WriteEndObject();
         }
         json.WriteEndArray();
-        json.WriteNumber("best", numbers[tree.Search.Best]);
+        json.WriteNumber("best", numbers[search.Best]);
     }
 
     private static void Number(Utf8JsonWriter json, string name, float value)
@@ -66,10 +86,10 @@ public sealed class SearchTreeFile(Tokenizer tokenizer)
     }
 
     /// <summary>The text that a step adds to what stands before it.</summary>
-    private string Text(SolvedTree tree, SearchNode node)
+    private string Text(int[] prompt, SearchNode node)
     {
-        if (node.Parent is null) return ResponseText.Of(tokenizer, [], tree.Prompt);
-        StreamingDecoder decoder = ResponseText.Behind(tokenizer, tree.Prompt);
+        if (node.Parent is null) return ResponseText.Of(tokenizer, [], prompt);
+        StreamingDecoder decoder = ResponseText.Behind(tokenizer, prompt);
         foreach (int id in node.Parent.Solution()) decoder.Append(id);
         var text = new System.Text.StringBuilder();
         foreach (int id in node.Tokens) text.Append(decoder.Append(id));

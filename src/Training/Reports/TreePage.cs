@@ -63,7 +63,7 @@ internal static class TreePage
           for (const n of nodes) if (n.value !== null && n.value !== undefined) { low = Math.min(low, n.value); high = Math.max(high, n.value); }
           winning = ancestors(now.best, new Set());
           open = new Set(winning); picked = now.best;
-          $('facts').textContent = `${nodes.length - 1} steps, ${now.calls} samples, ${now.distinct_tokens} distinct tokens; ${now.correct ? 'right' : now.finished ? 'wrong' : 'not finished'}`;
+          $('facts').textContent = `${nodes.length - 1} steps, ${now.calls} samples, ${now.distinct_tokens} distinct tokens; ${now.correct ? 'right' : !now.finished ? 'not finished' : now.correct === undefined ? 'finished' : 'wrong'}`;
           refilter(false);
           reveal();
         }
