@@ -26,6 +26,7 @@ public sealed class UsageTests
     [InlineData("expected either --prompt or --input, received both.", "generate", "--model", "x", "--prompt", "y", "--input", "z")]
     [InlineData("--search beam needs a value model, --value DIR, or the policy that this one was trained from, --reference DIR.", "eval", "--model", "x", "--data", "y", "--format", "gsm8k", "--search", "beam")]
     [InlineData("--reference is the folder of --model, so that every log-ratio would be 0", "eval", "--model", "x", "--reference", "./x/", "--data", "y", "--format", "gsm8k", "--search", "beam")]
+    [InlineData("--step-end: expected a text, received an empty one.", "eval", "--model", "x", "--data", "y", "--format", "gsm8k", "--step-end", "")]
     [InlineData("--beta belongs to --reference.", "eval", "--model", "x", "--value", "v", "--beta", "0.1", "--data", "y", "--format", "gsm8k", "--search", "beam")]
     [InlineData("--resume needs a file", "rollout", "--model", "x", "--data", "y", "--format", "gsm8k", "--out", "-", "--resume")]
     [InlineData("--prompt-template: expected {prompt} in it", "generate", "--model", "x", "--prompt", "y", "--prompt-template", "Q:")]

@@ -11,10 +11,18 @@ internal static class Opt
 
     public static Option<string?> Text(string name, string value, string help) => new(name) { HelpName = value, Description = help };
 
-    public static Option<string[]> Texts(string name, string value, string help) => new(name)
+    public static Option<string[]> Texts(string name, string value, string help)
     {
-        HelpName = value, Description = help, Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false, DefaultValueFactory = _ => [],
-    };
+        var option = new Option<string[]>(name)
+        {
+            HelpName = value, Description = help, Arity = ArgumentArity.OneOrMore, AllowMultipleArgumentsPerToken = false, DefaultValueFactory = _ => [],
+        };
+        option.Validators.Add(result =>
+        {
+            if (result.Tokens.Any(x => x.Value.Length == 0)) result.AddError($"{name}: expected a text, received an empty one.");
+        });
+        return option;
+    }
 
     public static Option<bool> Flag(string name, string help) => new(name) { Description = help, Arity = ArgumentArity.Zero };
 

@@ -47,7 +47,7 @@ public static class AtomicFile
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException or NotSupportedException || IsTooLarge(error))
         {
-            throw new CheckpointException($"{path}: cannot be written: {JsonFields.OneLine(error)}; {Remedy(full)}. {(renamed ? "" : "Nothing was changed.")}".TrimEnd(), error);
+            throw new CheckpointException($"{path}: cannot be written: {JsonFields.OneLine(error).TrimEnd('.')}; {Remedy(full)}. {(renamed ? "" : "Nothing was changed.")}".TrimEnd(), error);
         }
         finally
         {
@@ -70,7 +70,7 @@ public static class AtomicFile
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException or NotSupportedException)
         {
-            throw new CheckpointException($"{path}: cannot be written: {JsonFields.OneLine(error)}; {Remedy(full)}.", error);
+            throw new CheckpointException($"{path}: cannot be written: {JsonFields.OneLine(error).TrimEnd('.')}; {Remedy(full)}.", error);
         }
         finally
         {

@@ -40,6 +40,8 @@ public sealed record SearchOptions
     /// <summary>Whether branches share what they have in common; anything but a tree is for comparison.</summary>
     public PathSharing Sharing { get; init; }
 
+    private const int MaxDraws = 65536;
+
     internal void Validate()
     {
         Sampling.Validate();
@@ -54,6 +56,11 @@ public sealed record SearchOptions
     /// <summary>Checks a width: 10,000 branches of one problem are a mistake.</summary>
     internal static int Width(int value, string name) =>
         value is >= 1 and <= 4096 ? value : throw new BellmanException($"Search: expected {name} from 1 to 4096, received {value}.");
+
+    /// <summary>Checks what a round draws at most; each sample is a branch with pages of its own.</summary>
+    internal static int Draws(int width, int expansions) => (long)width * expansions <= MaxDraws
+        ? expansions
+        : throw new BellmanException($"Search: expected at most {MaxDraws} samples in a round, received {width} × {expansions}; lower the width or the expansions.");
 
     private static void Positive(int value, string name)
     {

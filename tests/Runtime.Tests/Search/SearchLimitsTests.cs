@@ -180,6 +180,8 @@ public sealed class SearchLimitsTests : IDisposable
     {
         foreach (Func<ISearch> make in (Func<ISearch>[])[() => new BeamSearch(0), () => new BeamSearch(10_000), () => new BeamSearch(2, -1), () => new VoteSearch(0, new Same()), () => new DiverseSearch(2, 0), () => new MonteCarloSearch(-5), () => new BestOfActions(0)])
             Assert.Contains("from 1 to 4096", Assert.Throws<BellmanException>(make).Message, StringComparison.Ordinal);
+        Error("at most 65536 samples in a round, received 1024 × 1024", () => new BeamSearch(1024));
+        Error("at most 65536 samples in a round, received 512 × 200", () => new DiverseSearch(512, 200));
         Error("needs a value model", () => Run(new BeamSearch(2), Options, new SearchModels(_policy)));
         Error("problem 0 has 0 tokens".Replace("0 tokens", "no tokens", StringComparison.Ordinal), () => Run(new BeamSearch(2), Options, prompts: [[]]));
         Error("token 24", () => Run(new BeamSearch(2), Options, prompts: [[24]]));

@@ -11,7 +11,7 @@ namespace Bellman.Runtime.Search.Strategies;
 public sealed class BeamSearch(int width, int expansions = 0, int lookahead = 0) : ISearch
 {
     private readonly int _width = SearchOptions.Width(width, "width");
-    private readonly int _expansions = SearchOptions.Width(expansions == 0 ? width : expansions, "expansions");
+    private readonly int _expansions = SearchOptions.Draws(width, SearchOptions.Width(expansions == 0 ? width : expansions, "expansions"));
     private readonly int _lookahead = lookahead == 0 ? 0 : SearchOptions.Width(lookahead, "steps of lookahead");
 
     /// <inheritdoc/>

@@ -9,7 +9,7 @@ namespace Bellman.Runtime.Search.Strategies;
 public sealed class DiverseSearch(int subtrees, int expansions) : ISearch
 {
     private readonly int _subtrees = SearchOptions.Width(subtrees, "subtrees");
-    private readonly int _expansions = SearchOptions.Width(expansions, "expansions");
+    private readonly int _expansions = SearchOptions.Draws(subtrees, SearchOptions.Width(expansions, "expansions"));
 
     /// <inheritdoc/>
     public string Name => "dvts";
