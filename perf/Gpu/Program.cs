@@ -69,6 +69,12 @@ internal static class Program
         suite.Run([.. SuiteItems.Names(card).Where(x => x.Contains(only, StringComparison.Ordinal))]);
         Ledger.Write(path, suite.Rewrite(now, before));
         Console.WriteLine($"{path}: {now.Count} records, {suite.Measured.Count} measured now");
+        if (suite.Answers.Count > 0)
+        {
+            string probes = ProbeLedger.PathBeside(path);
+            ProbeLedger.Write(probes, ProbeLedger.Read(probes), suite.Answers);
+            Console.WriteLine($"{probes}: {suite.Answers.Count} answers of the card to probes");
+        }
         return suite.Failures.Count == 0 ? 0 : 1;
     }
 

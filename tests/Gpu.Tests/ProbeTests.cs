@@ -2,6 +2,7 @@ using Bellman.Kernels.Cuda.Ptx;
 using Bellman.Kernels.Cuda.Simulator;
 using Bellman.Perf.Gpu.Probes;
 using Bellman.Perf.Gpu.Suite;
+using Bellman.Tests;
 using Xunit;
 
 namespace Bellman.Gpu.Tests;
@@ -35,6 +36,40 @@ public sealed class ProbeTests
             wrong[place] ^= 1 << 20;
             if (probe.Words is ProbeWords.Bits) Assert.Contains(probe.Name, Assert.Throws<LedgerException>(() => probe.Agree(expected, wrong)).Message);
         }
+    }
+
+    /// <summary>No card's answers are there until the suite has run on one.</summary>
+    [Fact]
+    public void The_simulator_answers_as_cards_have()
+    {
+        List<ProbeRecord> answers = ProbeLedger.Read(Path.Combine(TestData.Repository, "perf", ProbeLedger.FileName));
+        int held = 0;
+        foreach (ProbeRecord answer in answers)
+        {
+            // Of a probe that has changed since, or is gone, nothing can be said.
+            if (InstructionProbes.All.FirstOrDefault(x => x.Name == answer.Probe && x.Kernel.PtxHash == answer.Ptx) is not { } probe) continue;
+            probe.Agree(probe.Run(new SimulatorDevice()), answer.Unpack());
+            held++;
+        }
+        TestContext.Current.AddWarning($"probes: {InstructionProbes.All.Count}; answered by a card as they are now: {held}");
+    }
+
+    [Fact]
+    public void Answers_are_kept_whole_and_newer_ones_replace_older_ones()
+    {
+        string path = Path.Combine(Path.GetTempPath(), $"bellman-{Guid.NewGuid():N}.lock");
+        int[] words = [1, -2, int.MinValue, .. Enumerable.Repeat(7, 5000)];
+        ProbeRecord Answer(string probe, int[] said) => new() { Probe = probe, Ptx = "1", Words = ProbeRecord.Pack(said), Card = "c", Driver = "12.4", Date = "2026-01-01" };
+        ProbeLedger.Write(path, [], [Answer("b", [3]), Answer("a", [4])]);
+        ProbeLedger.Write(path, ProbeLedger.Read(path), [Answer("b", words)]);
+        List<ProbeRecord> read = ProbeLedger.Read(path);
+        Assert.Equal(["a", "b"], read.Select(x => x.Probe));
+        Assert.Equal(words, read[1].Unpack());
+        Assert.Equal(Answer("a", [4]), read[0]);
+        Assert.Contains("the probe 'x' cannot be read", Assert.Throws<LedgerException>(() => new ProbeRecord { Probe = "x", Ptx = "1", Words = "AAAA" }.Unpack()).Message);
+        File.WriteAllText(path, "{");
+        Assert.Contains("expected a JSON array", Assert.Throws<LedgerException>(() => ProbeLedger.Read(path)).Message);
+        File.Delete(path);
     }
 
     [Theory]

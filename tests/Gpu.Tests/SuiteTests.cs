@@ -87,6 +87,16 @@ public sealed class SuiteTests
     }
 
     [Fact]
+    public void What_a_card_answered_is_kept_though_it_was_wrong()
+    {
+        Assert.SkipUnless(File.Exists("/bin/sh"), "the stand-in for a child is a shell script");
+        GpuSuite suite = Suite("""read item; echo "begin $item"; echo 'answer {"probe":"vote","ptx":"1","words":"w"}'; echo "fail it differs"; exit 1""", TextWriter.Null);
+        suite.Run(["probe vote"]);
+        Assert.Equal(("vote", "w"), (Assert.Single(suite.Answers).Probe, suite.Answers[0].Words));
+        Assert.Single(suite.Failures);
+    }
+
+    [Fact]
     public void The_worker_runs_probes_and_checks_and_stops_at_a_failure()
     {
         var output = new StringWriter();

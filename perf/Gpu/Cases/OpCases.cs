@@ -52,10 +52,14 @@ internal static class OpCases
         new("rms_norm backward", r =>
         {
             Tensor x = r.Half(1, r.T, r.Shape.C), w = r.Half(2, 1, r.Shape.C), dy = r.Half(3, r.T, r.Shape.C), y = r.Device.Create(r.Device.ActivationType, r.T, r.Shape.C);
-            Tensor rstd = r.Device.Create(DType.F32, r.T, 1), dx = r.HalfOutput("dx", r.T, r.Shape.C), dw = r.SingleOutput("dw", 1, r.Shape.C);
+            Tensor rstd = r.Device.Create(DType.F32, r.T, 1), dx = r.HalfOutput("dx", r.T, r.Shape.C), dw = r.SingleOutput("dw", 1, r.Shape.C), frozen = r.HalfOutput("dx alone", r.T, r.Shape.C);
             RmsNorm.Forward(x, w, 1e-6f, y, rstd);
-            return () => RmsNorm.Backward(dy, x, w, rstd, dx, dw);
-        }, r => [new("rms_norm_backward", 4 * Half * r.T * r.Shape.C), new("rms_norm_weight", 2 * Half * r.T * r.Shape.C)]),
+            return () =>
+            {
+                RmsNorm.Backward(dy, x, w, rstd, dx, dw);
+                RmsNorm.Backward(dy, x, w, rstd, frozen, default);
+            };
+        }, r => [new("rms_norm_backward", 4 * Half * r.T * r.Shape.C), new("column_sum_total", Single * r.T / 16 * r.Shape.C)]),
         new("swiglu forward", r =>
         {
             Tensor gateUp = r.Half(1, r.T, 2 * r.Shape.F), y = r.HalfOutput("y", r.T, r.Shape.F);
@@ -82,7 +86,7 @@ internal static class OpCases
                 Embedding.Forward(ids, table, 1, y);
                 Embedding.Backward(dy, ids, 1, dTable);
             };
-        }, r => [new("embedding_forward", 2 * Half * r.T * r.Shape.C), new("embedding_backward", (Half + 2 * Single) * r.T * r.Shape.C)]),
+        }, r => [new("embedding_forward", 2 * Half * r.T * r.Shape.C), new("embedding_order", Single * r.T * r.T / 8), new("embedding_backward", (Half + 2 * Single) * r.T * r.Shape.C)]),
         new("value_head", r =>
         {
             Tensor hidden = r.Half(1, r.T, r.Shape.C), w = r.Half(2, 1, r.Shape.C), v = r.SingleOutput("values", r.T, 1), dv = r.Single(3, r.T, 1);
@@ -92,7 +96,7 @@ internal static class OpCases
                 ValueHead.Forward(hidden, w, v);
                 ValueHead.Backward(dv, hidden, w, dh, dw);
             };
-        }, r => [new("value_head", Half * r.T * r.Shape.C)]),
+        }, r => [new("value_head", Half * r.T * r.Shape.C), new("column_sum_total", Single * r.T / 128 * r.Shape.C)]),
         new("rows", r =>
         {
             Tensor x = r.Half(1, r.T, r.Shape.C), y = r.HalfOutput("gathered", r.T, r.Shape.C), z = r.HalfOutput("scattered", r.T, r.Shape.C), copy = r.HalfOutput("copied", r.T, r.Shape.C);
@@ -121,7 +125,7 @@ internal static class OpCases
         }, r =>
         {
             double heads = Half * r.T * (r.Shape.H + r.Shape.K) * r.Shape.D, all = Half * r.T * r.Shape.QkvColumns;
-            return [new("head_norm_forward", 2 * all), new("head_norm_backward", 3 * heads), new("head_norm_weight", 2 * heads)];
+            return [new("head_norm_forward", 2 * all), new("head_norm_backward", 3 * heads), new("head_norm_weight", 2 * heads), new("column_sum_total", Single * r.T)];
         }),
         new("attention forward", r =>
         {
@@ -166,24 +170,10 @@ internal static class OpCases
     private static OpCase[] Paged() =>
     [
         // One token of each sequence against all its past: what a decoding step reads.
-        new("paged attention", r =>
-        {
-            AttentionShape heads = HeadsOf(r);
-            int page = PagedAttention.BlockTokens, rows = r.Shape.B, pagesEach = (r.Shape.L + page - 1) / page, pages = rows * pagesEach, floats = PagedAttention.PageFloats(heads);
-            Tensor keys = r.Compare("keys", r.Half(1, pages, floats), 1.0 / 64), values = r.Half(2, pages, floats), qkv = r.Half(3, rows, heads.Columns);
-            Tensor y = r.HalfOutput("y", rows, heads.OutputColumns), table = r.Integers([.. Enumerable.Range(0, pages)], rows, pagesEach);
-            Tensor sequence = r.Integers([.. Enumerable.Range(0, rows)], rows, 1), length = r.Integers([.. Enumerable.Repeat(r.Shape.L, rows)], rows, 1);
-            Tensor slots = r.Integers([.. Enumerable.Range(0, rows).Select(s => s * pagesEach * page + r.Shape.L - 1)], rows, 1);
-            return () =>
-            {
-                PagedAttention.Append(qkv, heads, slots, keys, values);
-                PagedAttention.Forward(qkv, heads, sequence, length, table, keys, values, y);
-            };
-        }, r =>
-        [
-            new("paged_attention", 2 * Half * r.T * r.Shape.K * r.Shape.D), new("paged_append", 4 * Half * r.Shape.B * r.Shape.K * r.Shape.D),
-            new("paged_merge", Single * r.Shape.B * r.Shape.H * r.Shape.D * (r.Shape.L / 256.0)),
-        ]),
+        Paged("paged attention", r => r.Shape.B, shared: false),
+        // A beam over one problem's prefix, and a single sequence.
+        Paged("paged attention of branches", r => r.Shape.B, shared: true),
+        Paged("paged attention of one", _ => 1, shared: false),
         // A round of a beam search of 64 problems: 16 branches each, of which 4 go on and take over a page of keys and values in 4 layers.
         new("tree expansion", r =>
         {
@@ -208,6 +198,31 @@ internal static class OpCases
             new("tree_copy", 2 * Half * 8 * 4 * Problems * PagedAttention.BlockTokens * r.Shape.K * r.Shape.D),
         ]),
     ];
+
+    private static OpCase Paged(string name, Func<CaseRun, int> rowsOf, bool shared) => new(name, r =>
+    {
+        AttentionShape heads = HeadsOf(r);
+        int page = PagedAttention.BlockTokens, rows = rowsOf(r), pagesEach = (r.Shape.L + page - 1) / page, pages = rows * pagesEach, floats = PagedAttention.PageFloats(heads);
+        Tensor keys = r.Compare("keys", r.Half(1, pages, floats), 1.0 / 64), values = r.Half(2, pages, floats), qkv = r.Half(3, rows, heads.Columns);
+        // Each row has at least its last page to itself.
+        Tensor y = r.HalfOutput("y", rows, heads.OutputColumns), table = r.Integers([.. Enumerable.Range(0, pages).Select(i => shared && i % pagesEach < pagesEach - 1 ? i % pagesEach : i)], rows, pagesEach);
+        Tensor sequence = r.Integers([.. Enumerable.Range(0, rows)], rows, 1), length = r.Integers([.. Enumerable.Repeat(r.Shape.L, rows)], rows, 1);
+        Tensor slots = r.Integers([.. Enumerable.Range(0, rows).Select(s => (s + 1) * pagesEach * page - page + (r.Shape.L - 1) % page)], rows, 1);
+        return () =>
+        {
+            PagedAttention.Append(qkv, heads, slots, keys, values);
+            PagedAttention.Forward(qkv, heads, sequence, length, table, keys, values, y);
+        };
+    }, r =>
+    {
+        int rows = rowsOf(r);
+        double tokens = (double)r.Shape.L * (shared ? 1 : rows);
+        return
+        [
+            new("paged_attention", 2 * Half * tokens * r.Shape.K * r.Shape.D), new("paged_append", 4 * Half * rows * r.Shape.K * r.Shape.D),
+            new("paged_merge", Single * rows * r.Shape.H * r.Shape.D * (r.Shape.L / 256.0)),
+        ];
+    });
 
     private static AttentionShape HeadsOf(CaseRun r) => new(r.Shape.H, r.Shape.K, r.Shape.D);
 

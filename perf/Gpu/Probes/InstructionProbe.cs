@@ -60,11 +60,15 @@ internal sealed record InstructionProbe(string Name, Form[] Forms, Kernel Kernel
     }
 
     /// <summary>Runs the probe on a device and in the simulator.</summary>
+    /// <param name="device">The device.</param>
+    /// <param name="answered">Called with what the device wrote, before it is compared.</param>
     /// <exception cref="Suite.LedgerException">They differ.</exception>
-    public void Compare(KernelDevice device)
+    public void Compare(KernelDevice device, Action<int[]>? answered = null)
     {
         if (Kernel.Target >= 90 && device is not (SimulatorDevice or { HasWarpGroups: true })) throw new Suite.CheckSkipped($"{device.Name} has no warp groups");
-        Agree(Run(new SimulatorDevice()), Run(device));
+        int[] words = Run(device);
+        answered?.Invoke(words);
+        Agree(Run(new SimulatorDevice()), words);
     }
 
     /// <summary>Throws where outputs differ.</summary>

@@ -14,6 +14,9 @@ internal sealed class GpuSuite(TextWriter log, Func<ProcessStartInfo> child, Tim
     /// <summary>What was measured.</summary>
     public IReadOnlyList<LedgerRecord> Measured => _measured;
 
+    /// <summary>What the card answered to the probes.</summary>
+    public List<ProbeRecord> Answers { get; } = [];
+
     /// <summary>What failed, with the reason.</summary>
     public List<(string Item, string Why)> Failures { get; } = [];
 
@@ -72,6 +75,7 @@ internal sealed class GpuSuite(TextWriter log, Func<ProcessStartInfo> child, Tim
                 case WorkerLine.Begin: current = text; break;
                 case WorkerLine.Log: log.WriteLine($"    {text}"); break;
                 case WorkerLine.Record: Note(text); break;
+                case WorkerLine.Answer: Answers.Add(JsonSerializer.Deserialize<ProbeRecord>(text)!); break;
                 case WorkerLine.Pass:
                     Passed++;
                     done++;

@@ -75,9 +75,12 @@ internal static class Ledger
     }
 
     /// <summary>Writes a file whole or not at all.</summary>
-    public static void Write(string path, IEnumerable<LedgerRecord> records)
+    public static void Write(string path, IEnumerable<LedgerRecord> records) =>
+        WriteLines(path, records.OrderBy(x => x.Kernel, StringComparer.Ordinal).ThenBy(x => x.Shape, StringComparer.Ordinal).Select(x => JsonSerializer.Serialize(x)));
+
+    /// <summary>Writes a JSON array, an element a line, whole or not at all.</summary>
+    public static void WriteLines(string path, IEnumerable<string> lines)
     {
-        IEnumerable<string> lines = records.OrderBy(x => x.Kernel, StringComparer.Ordinal).ThenBy(x => x.Shape, StringComparer.Ordinal).Select(x => JsonSerializer.Serialize(x));
         string partial = path + ".partial";
         File.WriteAllText(partial, $"[\n{string.Join(",\n", lines)}\n]\n");
         File.Move(partial, path, overwrite: true);

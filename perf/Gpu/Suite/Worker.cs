@@ -64,7 +64,7 @@ internal sealed class Worker(bool card, TextReader input, TextWriter output)
         switch (kind)
         {
             case "load": Load(name); break;
-            case "probe": InstructionProbes.All.First(x => x.Name == name).Compare(Device); break;
+            case "probe": Probe(InstructionProbes.All.First(x => x.Name == name)); break;
             case "check": KernelChecks.All.First(x => x.Name == name).Run(); break;
             case "case":
                 (_, OpCase one, ModelShape shape) = SuiteItems.Cases().First(x => x.Name == name);
@@ -77,6 +77,17 @@ internal sealed class Worker(bool card, TextReader input, TextWriter output)
             default: throw new LedgerException($"the suite has no item '{item}'.");
         }
     }
+
+    // An answer is kept before it is judged: one that differs is worth most.
+    private void Probe(InstructionProbe probe) => probe.Compare(Device, words =>
+    {
+        if (!card) return;
+        Say(WorkerLine.Answer, System.Text.Json.JsonSerializer.Serialize(new ProbeRecord
+        {
+            Probe = probe.Name, Ptx = probe.Kernel.PtxHash, Words = ProbeRecord.Pack(words),
+            Driver = Card.DriverVersion, Card = Card.Card, Date = DateTime.UtcNow.ToString("yyyy-MM-dd", CultureInfo.InvariantCulture),
+        }));
+    });
 
     private void Load(string name)
     {
@@ -201,5 +212,5 @@ internal sealed class Worker(bool card, TextReader input, TextWriter output)
 /// <summary>First words of the lines that a worker writes.</summary>
 internal static class WorkerLine
 {
-    public const string Begin = "begin", Pass = "pass", Skip = "skip", Fail = "fail", Log = "log", Record = "record";
+    public const string Begin = "begin", Pass = "pass", Skip = "skip", Fail = "fail", Log = "log", Record = "record", Answer = "answer";
 }

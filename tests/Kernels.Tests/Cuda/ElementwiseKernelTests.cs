@@ -1,3 +1,5 @@
+using Bellman.Kernels.Cuda.Ptx;
+using Bellman.Kernels.Cuda.Simulator;
 using Bellman.Kernels.Ops.Embedding;
 using Bellman.Kernels.Ops.Residual;
 using Bellman.Kernels.Ops.Rope;
@@ -146,6 +148,38 @@ public sealed class ElementwiseKernelTests
         Embedding.Forward(i, _test.Half(CudaOpTest.Normal(2, 12), 3, 4), 1, y);
         Assert.All(Read(y)[..404], x => Assert.True(float.IsFinite(x)));
         Assert.All(Read(y)[404..], x => Assert.True(float.IsNaN(x)));
+    }
+
+    /// <summary>Ids that nobody has, extreme ones among them, must not keep the others from their places.</summary>
+    [Theory]
+    [InlineData(300, 264)]
+    [InlineData(259, 5)]
+    [InlineData(1000, 8)]
+    public void Embedding_adds_frequent_and_rare_ids_and_repeats(int tokens, int columns)
+    {
+        const int Vocabulary = 50;
+        int[] ids = [.. OpTest.Integers(1, tokens, Vocabulary).Select((x, t) => t % 3 == 0 ? 7 : t % 41 == 0 ? int.MaxValue : t % 43 == 0 ? int.MinValue : x)];
+        float[] dy = CudaOpTest.Normal(2, tokens * columns), seed = OpTest.Normal(3, Vocabulary * columns);
+        double[] dTable = Doubles(seed);
+        int[] known = [.. Enumerable.Range(0, tokens).Where(t => ids[t] is >= 0 and < Vocabulary)];
+        EmbeddingReference.Backward(Doubles([.. known.SelectMany(t => dy.AsSpan(t * columns, columns).ToArray())]), [.. known.Select(t => ids[t])], columns, 0.5, dTable);
+        Tensor i = _test.Integers(ids, tokens, 1), d = _test.Half(dy, tokens, columns), first = _test.Single(seed, Vocabulary, columns), second = _test.Single(seed, Vocabulary, columns);
+        Embedding.Backward(d, i, 0.5f, first);
+        if (_test.Device is SimulatorDevice simulator) simulator.Seed = 99;
+        Embedding.Backward(d, i, 0.5f, second);
+        TensorComparer.CloseToScale(Floats(dTable), Read(first), 2e-6, "dTable");
+        Assert.Equal(Read(first), Read(second));
+    }
+
+    [Fact]
+    public void Embedding_backward_reads_whole_sectors()
+    {
+        const int Tokens = 64, Columns = 256;
+        Tensor table = _test.Device.Create(DType.F32, 9, Columns);
+        Embedding.Backward(_test.Half(CudaOpTest.Normal(1, Tokens * Columns), Tokens, Columns), _test.Integers(OpTest.Integers(2, Tokens, 9), Tokens, 1), 1, table);
+        Assert.All(_test.Simulator.Launches[^2].Accesses, x => Assert.True(x.Form.Kind == FormKind.Store || x.Excess <= 1, $"{x.Line}: {x.Form} took {x.Counts.Units} for {x.Counts.Ideal}"));
+        // Tokens are scattered over the rows of dy: lanes that look for the end of an id's tokens ask for one number each.
+        Assert.All(_test.Simulator.Launches[^1].Accesses.Where(x => x.Form.Destinations is not [RegisterType.B32]), x => Assert.True(x.Excess <= 1, $"{x.Line}: {x.Form} took {x.Counts.Units} for {x.Counts.Ideal}"));
     }
 
     [Fact]

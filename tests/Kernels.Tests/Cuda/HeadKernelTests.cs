@@ -192,6 +192,54 @@ public sealed class HeadKernelTests
         Assert.True(compared >= 20, $"only {compared} rows were compared");
     }
 
+    /// <summary>
+    /// Rows of which few tokens are kept, of which thousands are, of which thousands are equal, of which one is far above the rest, and of
+    /// which all but some are −∞: whether the kernel finds a bound or not, the choice is the reference's.
+    /// </summary>
+    [Fact]
+    public void Sample_of_a_large_vocabulary_agrees_with_its_reference()
+    {
+        const int Vocabulary = 6000;
+        var test = new CudaOpTest();
+        float[] normal = OpTest.Normal(1, Vocabulary, 3), flat = [.. OpTest.Normal(2, Vocabulary, 0.01)], equal = new float[Vocabulary], peak = [.. OpTest.Normal(3, Vocabulary)];
+        float[] masked = [.. Enumerable.Range(0, Vocabulary).Select(i => i % 1000 == 3 ? i / 1000f : float.NegativeInfinity)];
+        peak[4321] = 500;
+        float[][] logits = [normal, flat, equal, peak, masked];
+        SampleRow[] settings =
+        [
+            new(0, 0, 1, 5, 1, 1), new(1, 0, 1, 5, 2, 2), new(0.8f, 50, 1, 5, 3, 3), new(0.8f, 0, 0.95f, 5, 4, 4), new(1.3f, 40, 0.9f, 5, 5, 5), new(0.05f, 300, 0.999f, 5, 6, 6),
+            new(1, 5000, 1, 5, 7, 7), new(1, 5, 1e-3f, 5, 8, 8), new(30, 0, 0.5f, 5, 9, 9),
+        ];
+        SampleRow[] rows = [.. logits.SelectMany(_ => settings)];
+        (int[] ids, float[] logProbs) = Results.Sample(test.Single([.. logits.SelectMany(x => x)], logits.Length, Vocabulary), rows, [.. rows.Select((_, i) => i / settings.Length)]);
+        int compared = 0;
+        for (int i = 0; i < rows.Length; i++)
+        {
+            (int id, double logProb, double margin) = SampleReference.Next(logits[i / settings.Length], rows[i]);
+            // Thousands of float32 terms: what lies nearer to a border than their rounding may fall to either side.
+            if (margin < 2e-5) continue;
+            compared++;
+            Assert.True(id == ids[i], $"row {i / settings.Length}, {rows[i]}: expected {id}, received {ids[i]}");
+            TensorComparer.Close(logProb, logProbs[i], 1e-5, 2e-6, $"{rows[i]} log-prob");
+        }
+        Assert.True(compared >= 30, $"only {compared} rows were compared");
+    }
+
+    [Fact]
+    public void Sample_reads_a_row_a_few_times()
+    {
+        const int Vocabulary = 16384, Sectors = Vocabulary * sizeof(float) / 32;
+        var test = new CudaOpTest();
+        Tensor logits = test.Single(OpTest.Normal(1, Vocabulary, 2.5), 1, Vocabulary);
+        // The largest, the bound (in few passes), copying, the choice; a warp's walk, and the searches among the few that are left.
+        foreach ((SampleRow row, double most) in ((SampleRow, double)[])[(new(0, 0, 1, 5, 6, 7), 3), (new(1, 0, 1, 5, 6, 7), 3), (new(0.8f, 50, 1, 5, 6, 7), 12), (new(0.8f, 0, 0.7f, 5, 6, 7), 12), (new(0.8f, 50, 0.95f, 5, 6, 7), 12)])
+        {
+            Results.Sample(logits, [row]);
+            double sectors = test.Simulator.Launches[^1].Accesses.Where(x => x.Form.Space == Bellman.Kernels.Cuda.Ptx.Space.Global).Sum(x => (double)x.Counts.Units) / Sectors;
+            Assert.True(sectors <= most, $"{row}: {sectors} times the row's sectors");
+        }
+    }
+
     [Fact]
     public void Sample_takes_odds_apart_and_refuses_bad_rows()
     {

@@ -64,6 +64,9 @@ internal static class KernelList
         RmsNorm.Forward(x, w, 1e-6f, y, rstd);
         RmsNorm.AddForward(x, y, 1, y, w, 1e-6f, H(T, C), rstd);
         RmsNorm.Backward(y, x, w, rstd, H(T, C), F(1, C));
+        RmsNorm.Backward(y, x, w, rstd, H(T, C), default);
+        // Enough rows for several blocks.
+        ValueHead.Backward(F(2000, 1), H(2000, C), w, H(2000, C), F(1, C));
         SwiGlu.Forward(gate, y);
         SwiGlu.Backward(y, gate, gate);
         Rope.Forward(x, 1, 8, ids, F(2, 4), F(2, 4));
@@ -90,6 +93,7 @@ internal static class KernelList
         Tensor keyPages = H(1, 256), valuePages = H(1, 256), one = device.Create<int>([1, 1, 1, 1], T, 1);
         PagedAttention.Append(qkv, heads, ids, keyPages, valuePages);
         PagedAttention.Forward(qkv, heads, ids, one, device.Create(DType.I32, 1, 1), keyPages, valuePages, attended);
+        PagedAttention.Forward(qkv.Slice(0, 1), heads, ids.Slice(0, 1), one.Slice(0, 1), device.Create(DType.I32, 1, 1), keyPages, valuePages, attended.Slice(0, 1));
         Results.AdamWStep([new(F(2, 2), F(2, 2), F(2, 2), F(2, 2), true)], new(1e-3, 0.9, 0.95, 1e-8, 0), 1, 1);
         Results.Norm(column);
         Tensor mask = device.Create<float>([1, 1, 1, 1], T, 1);

@@ -50,6 +50,51 @@ public sealed class PagedAttentionKernelTests
         Assert.Equal(Read(y)[(3 * shape.OutputColumns)..(4 * shape.OutputColumns)], Read(one));
     }
 
+    /// <summary>Seven branches with a common prefix that ends in a part of a page, one sequence with pages of its own, each as if it were alone.</summary>
+    [Theory]
+    [InlineData(6, 2, 16, 16, DType.BF16)]
+    [InlineData(3, 3, 24, 16, DType.F32)]
+    [InlineData(4, 1, 128, 32, DType.BF16)]
+    [InlineData(1, 1, 3, 16, DType.F32)]
+    public void Rows_that_read_pages_together_compute_what_they_do_alone(int heads, int keyValueHeads, int dimension, int pageTokens, DType type)
+    {
+        var shape = new AttentionShape(heads, keyValueHeads, dimension);
+        const int Rows = 8, Longest = 330;
+        int each = (Longest + pageTokens - 1) / pageTokens, common = 290 / pageTokens, floats = PagedAttention.PageFloats(shape, pageTokens), pages = (Rows + 1) * each;
+        int[] lengths = [330, 301, 299, 20, 291, 330, 315, 1], table = [.. Enumerable.Range(0, Rows * each).Select(i => i / each != 5 && i % each < common ? Rows * each + i % each : i)];
+        Tensor keys = Make(Normal(1, pages * floats), type, pages, floats), values = Make(Normal(2, pages * floats), type, pages, floats);
+        float[] qkv = Normal(3, Rows * shape.Columns);
+        Tensor query = Make(qkv, type, Rows, shape.Columns), y = _test.Output(type, Rows, shape.OutputColumns), pageTable = _test.Integers(table, Rows, each);
+        Tensor sequence = _test.Integers([.. Enumerable.Range(0, Rows)], Rows, 1), length = _test.Integers(lengths, Rows, 1);
+        PagedAttention.Forward(query, shape, sequence, length, pageTable, keys, values, y);
+        var expected = new float[Rows * shape.OutputColumns];
+        PagedAttentionReference.Forward(qkv, shape, [.. Enumerable.Range(0, Rows)], lengths, table, each, pageTokens, Read(keys), Read(values), expected);
+        TensorComparer.Close(expected, Read(y), 1e-5, type == DType.BF16 ? Rounding : 1e-5, $"y {shape}");
+        for (int row = 0; row < Rows; row++)
+        {
+            Tensor one = _test.Output(type, 1, shape.OutputColumns);
+            PagedAttention.Forward(query.Slice(row, 1), shape, sequence.Slice(row, 1), length.Slice(row, 1), pageTable, keys, values, one);
+            Assert.Equal(Read(y)[(row * shape.OutputColumns)..((row + 1) * shape.OutputColumns)], Read(one));
+        }
+    }
+
+    [Fact]
+    public void Neighbouring_branches_read_a_common_page_once()
+    {
+        var shape = new AttentionShape(4, 2, 32);
+        const int Rows = 4, Pages = 12;
+        int floats = PagedAttention.PageFloats(shape);
+        Tensor keys = _test.Half(Normal(1, Rows * Pages * floats), Rows * Pages, floats), query = _test.Half(Normal(2, Rows * shape.Columns), Rows, shape.Columns);
+        Tensor sequence = _test.Integers([0, 1, 2, 3], Rows, 1), length = _test.Integers([192, 192, 192, 192], Rows, 1), y = _test.Output(DType.BF16, Rows, shape.OutputColumns);
+        long Sectors(int[] table)
+        {
+            PagedAttention.Forward(query, shape, sequence, length, _test.Integers(table, Rows, Pages), keys, keys, y);
+            return _test.Simulator.Launches[^2].Accesses.Where(x => x.Form.Space == Bellman.Kernels.Cuda.Ptx.Space.Global).Sum(x => x.Counts.Units);
+        }
+        long apart = Sectors([.. Enumerable.Range(0, Rows * Pages)]), together = Sectors([.. Enumerable.Range(0, Rows * Pages).Select(i => i % Pages)]);
+        Assert.True(together < 0.4 * apart, $"{together} sectors of a common prefix, {apart} of pages of their own");
+    }
+
     [Fact]
     public void Rows_that_cannot_be_become_NaN_and_no_others()
     {

@@ -98,6 +98,72 @@ public sealed class ReductionKernelTests
         for (int i = 0; i < 72; i++) Assert.Equal(i / 24 == 1, float.IsNaN(values[i]));
     }
 
+    /// <summary>Rows beyond one stretch, ragged strips, few columns, one column; each added to what was there.</summary>
+    [Theory]
+    [InlineData(700, 264)]
+    [InlineData(300, 1001)]
+    [InlineData(1100, 24)]
+    [InlineData(2100, 1)]
+    [InlineData(129, 256)]
+    public void Sums_over_many_rows_agree_with_their_reference_and_repeat(int rows, int columns)
+    {
+        float[] hidden = CudaOpTest.Normal(1, rows * columns), weight = CudaOpTest.Normal(2, columns), dValues = OpTest.Normal(3, rows), dw = OpTest.Normal(4, columns);
+        Tensor h = _test.Half(hidden, rows, columns), w = _test.Half(weight, 1, columns), d = _test.Single(dValues, rows, 1), dh = _test.Output(DType.BF16, rows, columns);
+        Tensor first = _test.Single(dw, 1, columns), second = _test.Single(dw, 1, columns);
+        ValueHead.Backward(d, h, w, dh, first);
+        if (_test.Device is SimulatorDevice simulator) simulator.Seed = 99;
+        ValueHead.Backward(d, h, w, dh, second);
+        Assert.Equal(Read(first), Read(second));
+        ValueHeadReference.Backward(dValues, hidden, weight, new float[rows * columns], dw);
+        TensorComparer.CloseToScale(dw, Read(first), 3e-6, $"dWeight {rows}×{columns}");
+    }
+
+    [Fact]
+    public void Sums_over_rows_read_whole_sectors_and_meet_no_bank_twice()
+    {
+        foreach (int columns in (int[])[256, 64])
+        {
+            const int Rows = 1030;
+            Tensor h = _test.Half(CudaOpTest.Normal(1, Rows * columns), Rows, columns), w = _test.Half(CudaOpTest.Normal(2, columns), 1, columns);
+            ValueHead.Backward(_test.Single(OpTest.Normal(3, Rows), Rows, 1), h, w, _test.Output(DType.BF16, Rows, columns), _test.Single(new float[columns], 1, columns));
+            LaunchReport[] sums = [.. _test.Simulator.Launches.TakeLast(3).Take(2)];
+            Assert.Equal(["value_head_weight_bf16_c" + columns, "column_sum_total"], sums.Select(x => x.Kernel.Name));
+            Assert.All(sums.SelectMany(x => x.Accesses), x => Assert.True(x.Excess <= 1, $"{x.Line}: {x.Form} took {x.Counts.Units} for {x.Counts.Ideal}"));
+        }
+    }
+
+    [Fact]
+    public void RmsNorm_adds_up_the_weights_gradient_over_blocks_of_rows()
+    {
+        foreach ((int rows, int columns) in ((int, int)[])[(16, 40), (17, 40), (50, 1032), (33, 31)])
+        {
+            float[] x = CudaOpTest.Normal(1, rows * columns), w = CudaOpTest.Normal(2, columns), dy = CudaOpTest.Normal(3, rows * columns), seed = OpTest.Normal(5, columns);
+            double[] y = new double[rows * columns], rstd = new double[rows], dx = new double[rows * columns], dw = Doubles(seed);
+            RmsNormReference.Forward(Doubles(x), Doubles(w), 1e-6, y, rstd);
+            RmsNormReference.Backward(Doubles(dy), Doubles(x), Doubles(w), rstd, dx, dw);
+            Tensor tx = _test.Half(x, rows, columns), tw = _test.Half(w, 1, columns), tdy = _test.Half(dy, rows, columns), tr = _test.Single(Floats(rstd), rows, 1), tdw = _test.Single(seed, 1, columns);
+            Tensor with = _test.Device.Create(DType.BF16, rows, columns), without = _test.Device.Create(DType.BF16, rows, columns);
+            RmsNorm.Backward(tdy, tx, tw, tr, with, tdw);
+            RmsNorm.Backward(tdy, tx, tw, tr, without, default);
+            TensorComparer.CloseToScale(Floats(dw), Read(tdw), 5e-6, $"dw {rows}×{columns}");
+            CudaOpTest.Close(dx, with, $"dx {rows}×{columns}", absolute: 1e-5);
+            Assert.Equal(Read(with), Read(without));
+        }
+    }
+
+    [Fact]
+    public void RmsNorm_NaN_in_a_gradient_spoils_its_row_and_the_weights_column()
+    {
+        const int Rows = 20, Columns = 24;
+        float[] dy = CudaOpTest.Normal(1, Rows * Columns);
+        dy[18 * Columns + 5] = float.NaN;
+        Tensor dx = _test.Device.Create(DType.BF16, Rows, Columns), dw = _test.Device.Create(DType.F32, 1, Columns), rstd = _test.Single([.. Enumerable.Repeat(1f, Rows)], Rows, 1);
+        RmsNorm.Backward(_test.Half(dy, Rows, Columns), _test.Half(CudaOpTest.Normal(2, Rows * Columns), Rows, Columns), _test.Half(CudaOpTest.Normal(3, Columns), 1, Columns), rstd, dx, dw);
+        float[] input = Read(dx), weight = Read(dw);
+        for (int i = 0; i < input.Length; i++) Assert.Equal(i / Columns == 18, float.IsNaN(input[i]));
+        for (int i = 0; i < Columns; i++) Assert.Equal(i == 5, float.IsNaN(weight[i]));
+    }
+
     public static TheoryData<int, int, int> Products => new() { { 1, 8, 8 }, { 3, 16, 24 }, { 17, 40, 72 }, { 70, 136, 64 }, { 130, 128, 200 }, { 5, 264, 328 } };
 
     [Theory]
@@ -258,17 +324,17 @@ public sealed class ReductionKernelTests
     [InlineData(2, 2, 128)]
     [InlineData(5, 1, 6)]
     [InlineData(1, 1, 80)]
-    public void HeadNorm_agrees_with_its_reference(int heads, int keyValueHeads, int dimension)
+    [InlineData(30, 20, 6, 40)]
+    public void HeadNorm_agrees_with_its_reference(int heads, int keyValueHeads, int dimension, int tokens = 5)
     {
-        const int Tokens = 5;
         int columns = (heads + 2 * keyValueHeads) * dimension, normalised = heads + keyValueHeads;
-        float[] qkv = CudaOpTest.Normal(1, Tokens * columns), qw = CudaOpTest.Normal(2, dimension), kw = CudaOpTest.Normal(3, dimension), dy = CudaOpTest.Normal(4, Tokens * columns);
-        double[] y = new double[qkv.Length], rstd = new double[Tokens * normalised], dx = Doubles(dy), dq = Doubles(OpTest.Normal(5, dimension)), dk = Doubles(OpTest.Normal(6, dimension));
+        float[] qkv = CudaOpTest.Normal(1, tokens * columns), qw = CudaOpTest.Normal(2, dimension), kw = CudaOpTest.Normal(3, dimension), dy = CudaOpTest.Normal(4, tokens * columns);
+        double[] y = new double[qkv.Length], rstd = new double[tokens * normalised], dx = Doubles(dy), dq = Doubles(OpTest.Normal(5, dimension)), dk = Doubles(OpTest.Normal(6, dimension));
         Tensor tdq = _test.Single(Floats(dq), 1, dimension), tdk = _test.Single(Floats(dk), 1, dimension);
         HeadNormReference.Forward(Doubles(qkv), Doubles(qw), Doubles(kw), heads, keyValueHeads, 1e-6, y, rstd);
         HeadNormReference.Backward(dx, Doubles(qkv), Doubles(qw), Doubles(kw), heads, keyValueHeads, rstd, dq, dk);
-        Tensor tx = _test.Half(qkv, Tokens, columns), tq = _test.Half(qw, 1, dimension), tk = _test.Half(kw, 1, dimension);
-        Tensor ty = _test.Output(DType.BF16, Tokens, columns), tr = _test.Output(DType.F32, Tokens, normalised), tdy = _test.Half(dy, Tokens, columns);
+        Tensor tx = _test.Half(qkv, tokens, columns), tq = _test.Half(qw, 1, dimension), tk = _test.Half(kw, 1, dimension);
+        Tensor ty = _test.Output(DType.BF16, tokens, columns), tr = _test.Output(DType.F32, tokens, normalised), tdy = _test.Half(dy, tokens, columns);
         HeadNorm.Forward(tx, tq, tk, heads, keyValueHeads, 1e-6f, ty, tr);
         HeadNorm.Backward(tdy, tx, tq, tk, heads, keyValueHeads, tr, tdq, tdk);
         CudaOpTest.Close(y, ty, "y");

@@ -46,7 +46,7 @@ public static class Embedding
         EmbeddingCpu.Forward(ids, table, scale, y);
     }
 
-    /// <summary>dTable[id_t] += s · dy_t. Tokens with the same id are added in ascending order of t.</summary>
+    /// <summary>dTable[id_t] += s · dy_t. Tokens with the same id are added in one order, which depends on nothing but their places among those of their id.</summary>
     /// <param name="dy">Gradient of y, [T, C].</param>
     /// <param name="ids">The forward's ids, I32 [T, 1].</param>
     /// <param name="scale">The forward's s.</param>

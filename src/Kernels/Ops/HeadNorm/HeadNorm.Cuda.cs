@@ -31,10 +31,9 @@ internal static class HeadNormCuda
     {
         if (qkv.Rows == 0) return;
         var shape = new Shape(heads, keyValueHeads, qWeight.Columns, qkv.Type);
-        Grid grid = ColumnSum.GridFor(shape.Dimension);
         // The weights first: the inputs' kernel overwrites dy.
-        if (!dqWeight.IsEmpty) device.Launch(Weights[shape], grid, [dy, qkv, rstd, dqWeight, qkv.Rows * heads, heads, 0]);
-        if (!dkWeight.IsEmpty) device.Launch(Weights[shape], grid, [dy, qkv, rstd, dkWeight, qkv.Rows * keyValueHeads, keyValueHeads, heads]);
+        if (!dqWeight.IsEmpty) ColumnSum.Launch(device, Weights[shape], shape.Dimension, shape.Type, qkv.Rows * heads, dqWeight, dy, qkv, rstd, heads, 0);
+        if (!dkWeight.IsEmpty) ColumnSum.Launch(device, Weights[shape], shape.Dimension, shape.Type, qkv.Rows * keyValueHeads, dkWeight, dy, qkv, rstd, keyValueHeads, heads);
         device.Launch(Inputs[shape], new(qkv.Rows), [dy, qkv, qWeight, kWeight, rstd]);
     }
 
@@ -88,13 +87,13 @@ internal static class HeadNormCuda
     {
         var k = new KernelBuilder($"head_norm_weight_{shape}", ColumnSum.Threads);
         Floats dy = k.ArgumentFloats("dy", shape.Type), qkv = k.ArgumentFloats("qkv", shape.Type), rstd = k.ArgumentFloats("rstd", DType.F32);
-        Floats dWeight = k.ArgumentFloats("dWeight", DType.F32);
-        S32 rows = k.ArgumentS32("rows"), heads = k.ArgumentS32("heads"), first = k.ArgumentS32("first");
-        ColumnSum.Stage(k, shape.Dimension, rows, dWeight, (row, column, sum) =>
+        S32 heads = k.ArgumentS32("heads"), first = k.ArgumentS32("first");
+        ColumnSum.Stage(k, shape.Dimension, shape.Type, (row, column, sums) =>
         {
             S32 token = row / heads, head = row - token * heads + first, place = head.MultiplyAdd(shape.Dimension, column);
-            F32 normal = qkv.Row(token, shape.Columns)[place] * rstd.Row(token, shape.Normalised)[head];
-            return dy.Row(token, shape.Columns)[place].Fma(normal, sum);
+            F32 inverse = rstd.Row(token, shape.Normalised)[head];
+            F32[] x = qkv.Row(token, shape.Columns).Load(place, sums.Length), d = dy.Row(token, shape.Columns).Load(place, sums.Length);
+            return [.. sums.Select((sum, i) => d[i].Fma(x[i] * inverse, sum))];
         });
         return k.Build();
     }

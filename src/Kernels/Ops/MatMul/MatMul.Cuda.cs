@@ -29,7 +29,7 @@ internal static class MatMulCuda
     public static void BackwardWeight(KernelDevice device, Tensor dy, Tensor x, Tensor dWeight, Tensor dBias)
     {
         Launch(device, "BackwardWeight", new(false, false, dWeight.Type, false, true), dy, x, default, dWeight, dy.Rows);
-        if (!dBias.IsEmpty) device.Launch(ColumnSums[(dy.Columns, dy.Type)], ColumnSum.GridFor(dy.Columns), [dy, dBias, dy.Rows]);
+        if (!dBias.IsEmpty) ColumnSum.Launch(device, ColumnSums[(dy.Columns, dy.Type)], dy.Columns, dy.Type, dy.Rows, dBias, dy);
     }
 
     private static void Launch(KernelDevice device, string product, Layout layout, Tensor a, Tensor b, Tensor bias, Tensor c, int depth)
@@ -107,8 +107,8 @@ internal static class MatMulCuda
     private static Kernel StageColumnSum(int columns, DType type)
     {
         var k = new KernelBuilder($"column_sum_{type.ToString().ToLowerInvariant()}_c{columns}", ColumnSum.Threads);
-        Floats dy = k.ArgumentFloats("dy", type), dBias = k.ArgumentFloats("dBias", DType.F32);
-        ColumnSum.Stage(k, columns, k.ArgumentS32("rows"), dBias, (row, column, sum) => sum + dy.Row(row, columns)[column]);
+        Floats dy = k.ArgumentFloats("dy", type);
+        ColumnSum.Stage(k, columns, type, (row, column, sums) => [.. dy.Row(row, columns).Load(column, sums.Length).Zip(sums, (d, sum) => sum + d)]);
         return k.Build();
     }
 }

@@ -6,15 +6,17 @@ namespace Bellman.Kernels.Ops.PagedAttention;
 
 /// <summary>
 /// <see cref="PagedAttention"/> on a card. A warp has one row, up to 8 query heads that share their keys, and 256 tokens: a lane
-/// weighs a token (neighbouring lanes read neighbouring places of a page), then the warp walks the values. A second launch
+/// weighs a token (neighbouring lanes read neighbouring places of a page), then the warp walks the values. Four neighbouring rows are a
+/// block: where their next 32 tokens lie in the same pages, the block reads those once, into shared memory. A second launch
 /// brings the parts of 256 together in ascending order. The cuts are counted from the sequence's start, so a row's bits depend
 /// neither on the batch nor on the size of pages. A row whose length, sequence or page lies outside the tables becomes NaN; a
 /// token whose slot does is not kept.
 /// </summary>
-internal static class PagedAttentionCuda
+internal static partial class PagedAttentionCuda
 {
-    private const int Lanes = 32, PartBits = 8, Part = 1 << PartBits, MostHeads = 8, AppendThreads = 128;
-    private static readonly KernelTable<Shape> Appends = new(StageAppend), Parts = new(StagePart), Merges = new(StageMerge);
+    private const int Lanes = 32, PartBits = 8, Part = 1 << PartBits, MostHeads = 8, AppendThreads = 128, RowsTogether = 4;
+    private static readonly KernelTable<Shape> Appends = new(StageAppend), Merges = new(StageMerge);
+    private static readonly KernelTable<(Shape Shape, int Rows)> Parts = new(x => new PartKernel(x.Shape, x.Rows).Stage());
 
     /// <summary>Heads, P, and the type of activations and pages.</summary>
     private readonly record struct Shape(AttentionShape Heads, int PageTokens, DType Type)
@@ -48,9 +50,10 @@ internal static class PagedAttentionCuda
         int most = pageTable.Columns * pageTokens, parts = Math.Max(1, (most + Part - 1) / Part);
         long pieces = (long)qkv.Rows * heads.Heads * parts;
         Tensor sums = device.Scratch("paged attention sums", pieces * heads.HeadDimension * sizeof(float)), scales = device.Scratch("paged attention scales", pieces * 2 * sizeof(float));
+        int together = qkv.Rows == 1 ? 1 : RowsTogether;
         device.Launch(
-            Parts[shape], new(qkv.Rows, heads.Heads / shape.Together, parts),
-            [qkv, rowSequence, rowLength, pageTable, keys, values, sums, scales, pageTable.Rows, pageTable.Columns, keys.Rows, parts]);
+            Parts[(shape, together)], new((qkv.Rows + together - 1) / together, heads.Heads / shape.Together, parts),
+            [qkv, rowSequence, rowLength, pageTable, keys, values, sums, scales, qkv.Rows, pageTable.Rows, pageTable.Columns, keys.Rows, parts]);
         device.Launch(Merges[shape], new(qkv.Rows, heads.Heads), [rowSequence, rowLength, sums, scales, y, pageTable.Rows, pageTable.Columns, parts]);
     }
 
@@ -81,78 +84,6 @@ internal static class PagedAttentionCuda
     {
         S32 sequence = rowSequence[row], length = rowLength[row];
         return ((sequence >= 0) & (sequence < sequences) & (length > 0) & (length <= maxPages * shape.PageTokens)).Choose(length, 0);
-    }
-
-    private static Kernel StagePart(Shape shape)
-    {
-        var k = new KernelBuilder($"paged_attention_{shape}", Lanes);
-        Floats qkv = k.ArgumentFloats("qkv", shape.Type);
-        Pointer<S32> rowSequence = k.ArgumentIntegers("rowSequence"), rowLength = k.ArgumentIntegers("rowLength"), pageTable = k.ArgumentIntegers("pageTable");
-        Floats keys = k.ArgumentFloats("keys", shape.Type), values = k.ArgumentFloats("values", shape.Type), sums = Table(k, "sums"), scales = Table(k, "scales");
-        S32 sequences = k.ArgumentS32("sequences"), maxPages = k.ArgumentS32("maxPages"), pages = k.ArgumentS32("pages"), parts = k.ArgumentS32("parts");
-        int d = shape.Heads.HeadDimension, p = shape.PageTokens, together = shape.Together, step = d % 4 == 0 ? 4 : 1;
-        S32 row = k.BlockX, firstHead = k.BlockY * together, group = firstHead / shape.Heads.Group, part = k.BlockZ, lane = k.Lane;
-        S32 length = LengthOf(shape, rowSequence, rowLength, row, sequences, maxPages), first = part << PartBits, end = length.Min(first + Part);
-        Shared<F32> queries = k.Shared<F32>(together * d), weights = k.Shared<F32>(together * Lanes);
-        Shared<S32> pageOf = k.Shared<S32>(Lanes);
-        var tile = new RowTile(k, d);
-        k.If(first < end, () =>
-        {
-            Pointer<S32> table = pageTable.Offset(rowSequence[row] * maxPages);
-            Floats query = qkv.Row(row, shape.Heads.Columns).Offset(firstHead * d);
-            k.For(lane, together * d, Lanes, i => queries[i] = query[i]);
-            k.WarpBarrier();
-            Variable<F32>[] max = k.Variables<F32>(together, float.NegativeInfinity), sum = k.Variables<F32>(together, 0f);
-            Variable<F32>[][] output = [.. Enumerable.Range(0, together).Select(_ => k.Variables<F32>(tile.Registers, 0f))];
-            k.For(first, end, Lanes, from =>
-            {
-                Pred visible = from + lane < end;
-                S32 token = visible.Choose(from + lane, first), number = token / p, listed = table[number];
-                Pred known = (listed >= 0) & (listed < pages);
-                S32 page = known.Choose(listed, 0);
-                F32 spoil = known.Choose(k.Number(0), float.NaN);
-                Floats key = keys.Row(page, shape.PageFloats).Offset((group * (d * p)) + (token - number * p));
-                Variable<F32>[] scores = k.Variables<F32>(together, spoil);
-                k.For(0, d, step, c =>
-                {
-                    Floats at = key.Offset(c * p);
-                    for (int i = 0; i < step; i++)
-                    {
-                        F32 channel = at[i * p];
-                        for (int g = 0; g < together; g++) scores[g].Value = channel.Fma(queries[c + (g * d + i)], scores[g]);
-                    }
-                });
-                for (int g = 0; g < together; g++)
-                {
-                    F32 score = visible.Choose(scores[g], float.NegativeInfinity), before = max[g], now = before.Max(k.WarpMax(score));
-                    F32 correction = AttentionCuda.Exp(before - now, shape.Heads.Scale), weight = AttentionCuda.Exp(score - now, shape.Heads.Scale);
-                    weights[lane + g * Lanes] = weight;
-                    (max[g].Value, sum[g].Value) = (now, sum[g].Value.Fma(correction, weight));
-                    foreach (Variable<F32> x in output[g]) x.Value *= correction;
-                }
-                pageOf[lane] = page;
-                k.WarpBarrier();
-                k.For(from, end.Min(from + Lanes), 1, other =>
-                {
-                    S32 at = other - from;
-                    F32[] value = tile.Load(values.Row(pageOf[at], shape.PageFloats).Offset(group.MultiplyAdd(p, other % p) * d));
-                    for (int g = 0; g < together; g++)
-                    {
-                        F32 weight = weights[at + g * Lanes];
-                        for (int i = 0; i < value.Length; i++) output[g][i].Value = weight.Fma(value[i], output[g][i]);
-                    }
-                });
-                k.WarpBarrier();
-            });
-            for (int g = 0; g < together; g++)
-            {
-                S32 piece = row.MultiplyAdd(shape.Heads.Heads, firstHead + g).MultiplyAdd(parts, part);
-                F32 total = k.WarpSum(sum[g]), largest = max[g];
-                tile.Store(sums.Row(piece, d), [.. output[g].Select(x => x.Value)]);
-                k.If(lane.Is(0), () => scales.Row(piece, 2).Store(0, [largest, total]));
-            }
-        });
-        return k.Build();
     }
 
     private static Kernel StageMerge(Shape shape)

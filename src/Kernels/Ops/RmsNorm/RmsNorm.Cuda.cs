@@ -4,14 +4,16 @@ using Bellman.Kernels.Cuda.Staging;
 namespace Bellman.Kernels.Ops.RmsNorm;
 
 /// <summary>
-/// <see cref="RmsNorm"/> on a card: one block a row, the row in registers, so that memory is read once. The weight's gradient
-/// is a kernel of its own over columns, which adds the rows in one order.
+/// <see cref="RmsNorm"/> on a card: a row in the registers of a block, so that memory is read once. Forward has one block a row,
+/// backward one for several rows, over which it adds up the weight's gradient; a second kernel adds the blocks' sums in one order.
 /// </summary>
 internal static class RmsNormCuda
 {
     private static readonly KernelTable<(int Columns, DType Type)> Forwards = new(x => StageForward(x.Columns, x.Type, adds: false)), AddForwards = new(x => StageForward(x.Columns, x.Type, adds: true));
-    private static readonly KernelTable<(int Columns, DType Type)> Inputs = new(x => StageInput(x.Columns, x.Type));
-    private static readonly KernelTable<(int Columns, DType Type)> Weights = new(x => StageWeight(x.Columns, x.Type));
+    private static readonly KernelTable<(int Columns, DType Type, bool Weight)> Backwards = new(x => StageBackward(x.Columns, x.Type, x.Weight));
+
+    // Rows of a block in the backward: a block's sums of the weight's gradient are written once for all of them.
+    private const int RowsOfBlock = 16;
 
     public static void Forward(KernelDevice device, Tensor x, Tensor weight, float epsilon, Tensor y, Tensor rstd)
     {
@@ -26,9 +28,16 @@ internal static class RmsNormCuda
     public static void Backward(KernelDevice device, Tensor dy, Tensor x, Tensor weight, Tensor rstd, Tensor dx, Tensor dWeight)
     {
         if (x.Rows == 0) return;
-        // The weight first: where dx shares memory with dy, the weight's gradient still sees dy as it came.
-        if (!dWeight.IsEmpty) device.Launch(Weights[(x.Columns, x.Type)], ColumnSum.GridFor(x.Columns), [dy, x, rstd, dWeight, x.Rows]);
-        device.Launch(Inputs[(x.Columns, x.Type)], new(x.Rows), [dy, x, weight, rstd, dx]);
+        int blocks = (x.Rows + RowsOfBlock - 1) / RowsOfBlock;
+        Kernel kernel = Backwards[(x.Columns, x.Type, !dWeight.IsEmpty)];
+        if (dWeight.IsEmpty)
+        {
+            device.Launch(kernel, new(blocks), [dy, x, weight, rstd, dx, x.Rows]);
+            return;
+        }
+        Tensor sums = ColumnSum.Sums(device, blocks, x.Columns, dWeight);
+        device.Launch(kernel, new(blocks), [dy, x, weight, rstd, dx, x.Rows, sums, blocks == 1 ? 1 : 0]);
+        ColumnSum.Add(device, sums, blocks, x.Columns, dWeight);
     }
 
     private static Kernel StageForward(int columns, DType type, bool adds)
@@ -83,33 +92,34 @@ internal static class RmsNormCuda
         return sum;
     }
 
-    private static Kernel StageInput(int columns, DType type)
+    private static Kernel StageBackward(int columns, DType type, bool withWeight)
     {
-        var k = new KernelBuilder($"rms_norm_backward_{type.ToString().ToLowerInvariant()}_c{columns}", RowTile.ThreadsFor(columns));
+        var k = new KernelBuilder($"rms_norm_backward_{(withWeight ? "weight_" : "")}{type.ToString().ToLowerInvariant()}_c{columns}", RowTile.ThreadsFor(columns));
         Floats dy = k.ArgumentFloats("dy", type), x = k.ArgumentFloats("x", type), weight = k.ArgumentFloats("weight", type);
         Floats rstd = k.ArgumentFloats("rstd", DType.F32), dx = k.ArgumentFloats("dx", type);
+        S32 rows = k.ArgumentS32("rows"), first = k.BlockX * RowsOfBlock;
         Shared<F32> sums = k.Shared<F32>(k.Warps);
         var tile = new RowTile(k, columns);
-        S32 row = k.BlockX;
-
-        F32 inverse = rstd[row];
-        F32[] g = [.. tile.Load(dy.Row(row, columns)).Zip(tile.Load(weight), (a, b) => a * b)];
-        F32[] normal = [.. tile.Load(x.Row(row, columns)).Select(v => v * inverse)];
-        F32 projection = k.Number(0);
-        for (int i = 0; i < g.Length; i++) projection = g[i].Fma(normal[i], projection);
-        F32 mean = k.BlockSum(projection, sums) * (1f / columns);
-        F32[] before = tile.Load(dx.Row(row, columns));
-        for (int i = 0; i < g.Length; i++) before[i] = inverse.Fma(g[i] - normal[i] * mean, before[i]);
-        tile.Store(dx.Row(row, columns), before);
-        return k.Build();
-    }
-
-    private static Kernel StageWeight(int columns, DType type)
-    {
-        var k = new KernelBuilder($"rms_norm_weight_{type.ToString().ToLowerInvariant()}_c{columns}", ColumnSum.Threads);
-        Floats dy = k.ArgumentFloats("dy", type), x = k.ArgumentFloats("x", type), rstd = k.ArgumentFloats("rstd", DType.F32);
-        Floats dWeight = k.ArgumentFloats("dWeight", DType.F32);
-        ColumnSum.Stage(k, columns, k.ArgumentS32("rows"), dWeight, (row, column, sum) => dy.Row(row, columns)[column].Fma(x.Row(row, columns)[column] * rstd[row], sum));
+        F32[] w = tile.Load(weight);
+        Variable<F32>[] dWeight = withWeight ? k.Variables<F32>(tile.Registers, 0f) : [];
+        k.For(first, (first + RowsOfBlock).Min(rows), 1, row =>
+        {
+            F32 inverse = rstd[row];
+            F32[] d = tile.Load(dy.Row(row, columns)), normal = [.. tile.Load(x.Row(row, columns)).Select(v => v * inverse)], g = [.. d.Zip(w, (a, b) => a * b)];
+            F32 projection = k.Number(0);
+            for (int i = 0; i < g.Length; i++) projection = g[i].Fma(normal[i], projection);
+            F32 mean = k.BlockSum(projection, sums) * (1f / columns);
+            // Where dx shares memory with dy, all of the row's dy has been read.
+            F32[] before = tile.Load(dx.Row(row, columns));
+            for (int i = 0; i < g.Length; i++) before[i] = inverse.Fma(g[i] - normal[i] * mean, before[i]);
+            tile.Store(dx.Row(row, columns), before);
+            for (int i = 0; i < dWeight.Length; i++) dWeight[i].Value = d[i].Fma(normal[i], dWeight[i]);
+            k.Barrier();
+        });
+        if (!withWeight) return k.Build();
+        Floats target = k.ArgumentFloats("sums", DType.F32).Row(k.BlockX, columns);
+        F32[] own = [.. dWeight.Select(v => v.Value)];
+        k.If(k.ArgumentS32("adds").IsNot(0), () => tile.Store(target, [.. tile.Load(target).Zip(own, (a, b) => a + b)]), () => tile.Store(target, own));
         return k.Build();
     }
 }

@@ -4,26 +4,37 @@ using Bellman.Kernels.Cuda.Staging;
 namespace Bellman.Kernels.Ops.Sample;
 
 /// <summary>
-/// <see cref="Sample"/> on a card, one block a row. Nothing is sorted: the logit at which a count or a weight is reached is found
-/// bit by bit from the top, with one pass over the row for each bit. The uniform numbers are the CPU's, so the choices are,
-/// but where a number falls within rounding of the border between two tokens.
+/// <see cref="Sample"/> on a card, one block a row. Nothing is sorted. Where top-k or top-p truncate, a pass that counts and weighs
+/// several stretches below the largest logit finds a bound above which there are few tokens, but all that can be kept; those are
+/// copied, and among them the logit at which a count or a weight is reached is found bit by bit from the top. Only where no such
+/// bound is found, as of thousands of equal logits, the search goes over the row. The uniform numbers are the CPU's, so the choices
+/// are, but where a number falls within rounding of the border between two tokens.
 /// </summary>
 internal static class SampleCuda
 {
     private const int Threads = 512;
+
+    // Tokens that are copied at most; bounds tried in one pass, and passes.
+    private const int MostCandidates = 4096, Bounds = 8, Rounds = 4;
     private const float Ln2 = 0.69314718f;
     private static readonly KernelTable<int> Kernels = new(_ => new SampleKernel().Stage());
 
     public static void Next(KernelDevice device, Tensor logits, Tensor rows, Tensor ids, Tensor logProbs) =>
-        device.Launch(Kernels[0], new(rows.Rows), [logits, rows, ids, logProbs, logits.Rows, logits.Columns]);
+        device.Launch(
+            Kernels[0], new(rows.Rows),
+            [logits, rows, ids, logProbs, logits.Rows, logits.Columns, device.Scratch("Sample candidates", DType.F32, rows.Rows, MostCandidates)]);
 
     private sealed class SampleKernel
     {
         private readonly KernelBuilder _k = new("sample", Threads);
         private readonly Floats _logits;
         private readonly Pointer<S32> _settings, _ids;
-        private readonly Floats _logProbs;
+        private readonly Floats _logProbs, _candidates;
         private readonly Pred _inside;
+
+        // Where the search looks: the row, or what was copied of it.
+        private readonly Variable<S64> _searched;
+        private readonly Variable<S32> _searchedCount;
         private readonly S32 _count, _topK, _topKey;
         private readonly F32 _max, _temperature, _topP;
         private readonly Pred _greedy;
@@ -44,6 +55,8 @@ internal static class SampleCuda
             S32 source = _settings[8];
             _inside = (source >= 0) & (source < sources);
             _logits = logits.Advance(_inside.Choose(source, 0), _count << 2);
+            _candidates = k.ArgumentFloats("candidates", DType.F32).Row(k.BlockX, MostCandidates);
+            (_searched, _searchedCount) = (k.Variable(_logits.Address), k.Variable(_count));
             _sums = k.Shared<F32>(k.Warps);
             _scan = k.Shared<F64>(Threads);
             _choice = k.Shared<S32>(1);
@@ -69,34 +82,25 @@ internal static class SampleCuda
 
             S32 equal = key;
             F32 Term(F32 x) => plain.Choose(Weight(x), Key(x).Is(equal).Choose(1f, k.Number(0)));
-            // Threads own neighbouring tokens, so that sums run in order of id.
-            S32 share = (_count + (Threads - 1)) / Threads, first = share * k.Thread, end = (first + share).Min(_count);
+            // Warps own neighbouring tokens, so that sums run in order of id.
+            S32 share = (_count + (Threads - 1)) / Threads * 32, first = share * k.Warp, end = (first + share).Min(_count);
             Variable<F64> sum = k.Variable<F64>(0.0);
-            k.For(first, end, 1, j => sum.Value += Term(_logits[j]).ToF64());
-            F64 own = sum;
+            Variable<F32> all = k.Variable<F32>(0f);
+            k.For(first + k.Lane, end, 32, j =>
+            {
+                F32 x = _logits[j];
+                sum.Value += Term(x).ToF64();
+                all.Value += (x - _max).Exp();
+            });
             k.PrefixScan(sum, _scan);
-            F64 until = sum, before = until - own, goal = plain.Choose(uniform * _scan[Threads - 1], target.Value);
+            F64 goal = plain.Choose(uniform * _scan[Threads - 1], target.Value), until = _scan[k.Warp * 32 + 31];
+            Variable<F64> start = k.Variable<F64>(0.0);
+            k.If(k.Warp > 0, () => start.Value = _scan[k.Warp * 32 - 1]);
             k.If(k.Thread.Is(0), () => _choice[0] = 0);
             k.Barrier();
-            // Differences of scanned sums round: the neighbour's sum says where this one's begins.
-            Variable<F64> start = k.Variable(before);
-            k.If(k.Thread > 0, () => start.Value = _scan[k.Thread - 1]);
-            k.If((start <= goal) & (goal < until), () =>
-            {
-                Variable<S32> chosen = k.Variable(first), at = k.Variable(first);
-                Variable<F64> cumulative = k.Variable(start.Value);
-                k.While(() => (cumulative.Value <= goal) & (at.Value < end), () =>
-                {
-                    F32 term = Term(_logits[at.Value]);
-                    k.If(term > 0f, () => chosen.Value = at);
-                    cumulative.Value += term.ToF64();
-                    at.Value += 1;
-                });
-                _choice[0] = chosen;
-            });
-            k.Barrier();
+            k.If((start.Value <= goal) & (goal < until), () => Walk(first, share >>> 5, end, start, goal, Term));
+            F32 total = k.BlockSum(all, _sums);
             S32 id = _choice[0];
-            F32 total = Sum(x => (x - _max).Exp());
             k.If(k.Thread.Is(0), () =>
             {
                 _ids[k.BlockX] = usable.Choose(id, Sample.Unusable);
@@ -105,14 +109,123 @@ internal static class SampleCuda
             return k.Build();
         }
 
+        /// <summary>Chooses the first of a warp's tokens at which the sum of the terms from start on is above the goal; each lane has neighbouring tokens.</summary>
+        private void Walk(S32 warpFirst, S32 share, S32 warpEnd, F64 warpStart, F64 goal, Func<F32, F32> term)
+        {
+            KernelBuilder k = _k;
+            S32 first = share.MultiplyAdd(k.Lane, warpFirst), end = (first + share).Min(warpEnd);
+            Variable<F64> own = k.Variable<F64>(0.0), start = k.Variable(warpStart);
+            Variable<S32> last = k.Variable<S32>(0);
+            k.For(first, end, 1, j =>
+            {
+                F32 x = term(_logits[j]);
+                own.Value += x.ToF64();
+                k.If(x > 0f, () => last.Value = j);
+            });
+            _scan[k.Thread] = own;
+            k.WarpBarrier();
+            k.For(k.Warp * 32, k.Thread, 1, lane => start.Value += _scan[lane]);
+            F64 until = start.Value + own;
+            // Sums in another order round: where they end just below the goal, it is the last token with a weight.
+            S32 fallback = k.WarpMax(last.Value.ToF32()).ToS32();
+            k.If(k.Lane.Is(0), () => _choice[0] = fallback);
+            k.WarpBarrier();
+            k.If((start.Value <= goal) & (goal < until), () =>
+            {
+                Variable<S32> chosen = k.Variable(first), at = k.Variable(first);
+                Variable<F64> cumulative = k.Variable(start.Value);
+                k.While(() => (cumulative.Value <= goal) & (at.Value < end), () =>
+                {
+                    F32 x = term(_logits[at.Value]);
+                    k.If(x > 0f, () => chosen.Value = at);
+                    cumulative.Value += x.ToF64();
+                    at.Value += 1;
+                });
+                _choice[0] = chosen;
+            });
+        }
+
+        /// <summary>
+        /// Looks for a bound above which there are all logits that truncation can keep, and not too many, and copies those, thread by thread.
+        /// The search goes on between the last bound that keeps too few and the first that keeps enough.
+        /// </summary>
+        /// <param name="needed">How many the bound must keep.</param>
+        /// <param name="neededShare">What share of the whole weight.</param>
+        /// <returns>The whole row's weight.</returns>
+        private F64 Gather(S32 needed, F32 neededShare)
+        {
+            KernelBuilder k = _k;
+            Shared<F32>[] scratch = [.. Enumerable.Range(0, 2 * Bounds + 1).Select(_ => k.Shared<F32>(k.Warps))];
+            Variable<F32> near = k.Variable<F32>(0f), far = k.Variable(16f * _temperature + 16f), bound = k.Variable<F32>(0f), own = k.Variable<F32>(-1f), whole = k.Variable<F32>(0f);
+            Variable<S32> round = k.Variable<S32>(0);
+            F32 count = needed.ToF32();
+            k.While(() => (round.Value < Rounds) & (own.Value < 0f), () =>
+            {
+                Variable<F32>[] counts = k.Variables<F32>(Bounds, 0f), weights = k.Variables<F32>(Bounds, 0f);
+                Variable<F32> sum = k.Variable<F32>(0f);
+                F32 from = near, step = (far.Value - from) * (1f / Bounds);
+                F32[] distances = [.. Enumerable.Range(1, Bounds).Select(i => step.Fma(i, from))], bounds = [.. distances.Select(d => _max - d)];
+                ForRow(x =>
+                {
+                    F32 weight = Weight(x);
+                    sum.Value += weight;
+                    for (int i = 0; i < Bounds; i++)
+                    {
+                        Pred above = x >= bounds[i];
+                        counts[i].Value += above.Choose(k.Number(1), 0f);
+                        weights[i].Value += above.Choose(weight, 0f);
+                    }
+                });
+                whole.Value = k.BlockSum(sum, scratch[2 * Bounds]);
+                Pred[] enough = new Pred[Bounds];
+                F32[] kept = new F32[Bounds];
+                for (int i = 0; i < Bounds; i++)
+                {
+                    kept[i] = k.BlockSum(counts[i], scratch[i]);
+                    F32 weight = k.BlockSum(weights[i], scratch[Bounds + i]);
+                    enough[i] = (kept[i] >= count) & (weight >= whole * neededShare);
+                }
+                Variable<F32> nextNear = k.Variable(far.Value), nextFar = k.Variable(far.Value * 8f);
+                for (int i = Bounds - 1; i >= 0; i--)
+                {
+                    k.If(enough[i], () =>
+                    {
+                        (nextNear.Value, nextFar.Value) = (i == 0 ? from : distances[i - 1], distances[i]);
+                        k.If(kept[i] <= MostCandidates, () => (bound.Value, own.Value) = (bounds[i], counts[i]));
+                    });
+                }
+                (near.Value, far.Value) = (nextNear, nextFar);
+                round.Value += 1;
+                k.Barrier();
+            });
+            k.If(own.Value >= 0f, () =>
+            {
+                Variable<F64> place = k.Variable(own.Value.ToF64());
+                F64 mine = place;
+                k.PrefixScan(place, _scan);
+                Variable<S32> at = k.Variable((place.Value - mine).ToF32().ToS32());
+                ForRow(x => k.If(x >= bound, () =>
+                {
+                    _candidates[at] = x;
+                    at.Value += 1;
+                }));
+                (_searched.Value, _searchedCount.Value) = (_candidates.Address, _scan[Threads - 1].ToF32().ToS32());
+                k.Barrier();
+            });
+            return whole.Value.ToF64();
+        }
+
         /// <summary>The key of the chosen logit, and how many of its equals come before the choice.</summary>
         private void Truncated(F64 uniform, Variable<S32> key, Variable<F64> target)
         {
             KernelBuilder k = _k;
             // What is kept: all above the cut, and of the cut itself a number.
             Variable<S32> cut = k.Variable<S32>(int.MinValue);
-            Variable<F64> equals = k.Variable<F64>(0.0), kept = k.Variable(WeightFrom(k.Integer(int.MinValue)));
-            k.If((_topK > 0) & (_topK < _count), () =>
+            Variable<F64> equals = k.Variable<F64>(0.0);
+            Pred byCount = (_topK > 0) & (_topK < _count);
+            // The share is of all tokens where their number does not cut first; with room for sums that round in another order.
+            Variable<F64> kept = k.Variable(Gather(byCount.Choose(_topK, 1), byCount.Choose(0f, (_topP < 1f).Choose(_topP * 1.0001f, float.PositiveInfinity))));
+            k.If(byCount, () =>
             {
                 F64 wanted = _topK.ToF64();
                 S32 found = Search(at => CountFrom(at) >= wanted);
@@ -166,7 +279,8 @@ internal static class SampleCuda
         private F32 Sum(Func<F32, F32> term)
         {
             Variable<F32> own = _k.Variable<F32>(0f);
-            ForRow(x => own.Value += term(x));
+            Floats searched = _logits.At(_searched);
+            _k.For(_k.Thread, _searchedCount, Threads, j => own.Value += term(searched[j]));
             _k.Barrier();
             return _k.BlockSum(own.Value, _sums);
         }

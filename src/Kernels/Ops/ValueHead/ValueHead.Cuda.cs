@@ -18,7 +18,7 @@ internal static class ValueHeadCuda
     public static void Backward(KernelDevice device, Tensor dValues, Tensor hidden, Tensor weight, Tensor dHidden, Tensor dWeight)
     {
         if (hidden.Rows == 0) return;
-        device.Launch(Weights[(hidden.Columns, hidden.Type)], ColumnSum.GridFor(hidden.Columns), [dValues, hidden, dWeight, hidden.Rows]);
+        ColumnSum.Launch(device, Weights[(hidden.Columns, hidden.Type)], hidden.Columns, hidden.Type, hidden.Rows, dWeight, dValues, hidden);
         device.Launch(Inputs[(hidden.Columns, hidden.Type)], new(hidden.Rows), [dValues, weight, dHidden]);
     }
 
@@ -49,8 +49,12 @@ internal static class ValueHeadCuda
     private static Kernel StageWeight(int columns, DType type)
     {
         var k = new KernelBuilder($"value_head_weight_{type.ToString().ToLowerInvariant()}_c{columns}", ColumnSum.Threads);
-        Floats dValues = k.ArgumentFloats("dValues", DType.F32), hidden = k.ArgumentFloats("hidden", type), dWeight = k.ArgumentFloats("dWeight", DType.F32);
-        ColumnSum.Stage(k, columns, k.ArgumentS32("rows"), dWeight, (row, column, sum) => dValues[row].Fma(hidden.Row(row, columns)[column], sum));
+        Floats dValues = k.ArgumentFloats("dValues", DType.F32), hidden = k.ArgumentFloats("hidden", type);
+        ColumnSum.Stage(k, columns, type, (row, column, sums) =>
+        {
+            F32 d = dValues[row];
+            return [.. hidden.Row(row, columns).Load(column, sums.Length).Zip(sums, (h, sum) => d.Fma(h, sum))];
+        });
         return k.Build();
     }
 }
