@@ -34,6 +34,9 @@ public abstract class Device
     /// <summary>Element type of weights and activations on this device: float32 on CPU, bfloat16 on a card.</summary>
     public abstract DType ActivationType { get; }
 
+    /// <summary>Whether calls return before their work is done, so that it pays to queue more before results are read.</summary>
+    public virtual bool QueuesWork => false;
+
     /// <summary>Memory that is free and that there is; null where nobody counts it, as on the CPU.</summary>
     public virtual DeviceMemory? Memory => null;
 
@@ -68,6 +71,10 @@ public abstract class Device
 
     /// <summary>Waits until all work that was given to the device is done; nothing to do where calls return when they are done.</summary>
     public virtual void Wait() { }
+
+    /// <summary>Host memory for copies that the host does not wait for at once, for the caller to dispose.</summary>
+    /// <param name="bytes">Largest tensor, of integers or float32.</param>
+    public virtual Readback CreateReadback(long bytes) => new HostReadback(this, bytes);
 
     /// <summary>Copies floats into a float32 tensor, or rounds them into a bfloat16 one.</summary>
     public void UploadFloats(ReadOnlySpan<float> source, Tensor target)

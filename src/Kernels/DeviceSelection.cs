@@ -1,3 +1,4 @@
+using Bellman.Kernels.Cuda;
 using Bellman.Kernels.Cuda.Driver;
 using Bellman.Kernels.Cuda.Simulator;
 
@@ -28,6 +29,9 @@ public enum DeviceChoice
 /// <param name="HasDriver">Whether an NVIDIA driver is installed: falling back to the CPU then is worth a warning.</param>
 public sealed record DeviceSelection(Device Device, string? WhyNotCuda, bool HasDriver)
 {
+    /// <summary>With <see cref="DeviceChoice.Auto"/> on a card: that its kernels have never run on one, in one line with how to check the card; else null.</summary>
+    public string? Untried { get; init; }
+
     /// <summary>The names of <see cref="DeviceChoice"/> in recipes and on the command line.</summary>
     public static IReadOnlyList<string> Names { get; } = [.. Enum.GetNames<DeviceChoice>().Select(x => x.ToLowerInvariant())];
 
@@ -51,7 +55,8 @@ public sealed record DeviceSelection(Device Device, string? WhyNotCuda, bool Has
         }
         try
         {
-            return new(openCard(), null, hasDriver);
+            Device card = openCard();
+            return new(card, null, hasDriver) { Untried = SiliconRecord.BuiltIn.Warning(card.Description) };
         }
         catch (DeviceException error)
         {

@@ -1,3 +1,4 @@
+using Bellman.Kernels.Cuda;
 using Bellman.Kernels.Cuda.Driver;
 using Bellman.Kernels.Tests.Cuda;
 using Xunit;
@@ -31,14 +32,36 @@ public sealed class DeviceSelectionTests
     [InlineData(DeviceChoice.Cuda)]
     public void A_card_that_can_be_used_is_taken(DeviceChoice choice)
     {
-        var card = new CudaDevice(new FakeCudaDriver { Capacity = 100L << 20 }, 0);
+        var driver = new FakeCudaDriver { Capacity = 100L << 20 };
+        var card = new CudaDevice(driver, 0);
         DeviceSelection selection = DeviceSelection.Of(choice, () => card, hasDriver: true);
-        Assert.Equal(new DeviceSelection(card, null, true), selection);
+        Assert.Equal(new DeviceSelection(card, null, true), selection with { Untried = null });
+        // What nobody named is not taken in silence as long as its kernels are untried.
+        string? warning = choice == DeviceChoice.Auto ? SiliconRecord.BuiltIn.Warning(card.Description) : null;
+        Assert.Equal(warning, selection.Untried);
+        Assert.Equal(choice == DeviceChoice.Auto && SiliconRecord.BuiltIn.Unseen > 0, warning is not null);
         Assert.Equal("cuda:0 (Fake H200, compute capability 9.0)", selection.Device.Description);
         Tensor taken = card.Create(DType.F32, 1024, 5 * 1024);
         Assert.Equal(new DeviceMemory(80L << 20, 100L << 20), card.Memory);
+        driver.PoolIdle = 5L << 20;
+        Assert.Equal(85L << 20, card.Memory!.Value.Free);
         taken.Free();
         card.Wait();
+    }
+
+    [Fact]
+    public void A_kernel_is_seen_once_a_card_has_run_it_at_every_shape()
+    {
+        static string Record(string kernel, bool silicon) => $$"""{"kernel":"{{kernel}}","silicon":{{(silicon ? "true" : "false")}}}""";
+        SiliconRecord record = SiliconRecord.Of($"[{Record("a", true)},{Record("b", true)},{Record("b", false)},{Record("c", false)},{Record("cublaslt", false)}]");
+        Assert.Equal(new SiliconRecord(3, 2), record);
+        string warning = record.Warning("cuda:0 (a card)")!;
+        Assert.Contains("2 of 3 CUDA kernels of this build have never run on a card", warning, StringComparison.Ordinal);
+        Assert.Contains("check cuda:0 (a card)", warning, StringComparison.Ordinal);
+        Assert.Contains("perf/gpu.sh", warning, StringComparison.Ordinal);
+        Assert.DoesNotContain('\n', warning);
+        Assert.Null(SiliconRecord.Of($"[{Record("a", true)}]").Warning("a card"));
+        Assert.True(SiliconRecord.BuiltIn.Kernels > 100);
     }
 
     [Fact]

@@ -36,6 +36,7 @@ internal static class DoctorCommand
         output.WriteLine($"cuda      {(report.Cuda is { } card ? $"{card.Description}{(card.Memory is { } memory ? $", {Sizes.Text(memory.Free)} of {Sizes.Text(memory.Total)} free" : "")}" : "not used")}");
         foreach (CudaDriverProbe probe in report.Drivers) output.WriteLine($"          looked for {probe.Library}: {(probe.Found ? "found" : "not found")}; {probe.Answer}");
         if (report.CudaProblem is { } problem) output.WriteLine($"          {problem}");
+        output.WriteLine($"          {report.Silicon.Kernels} kernels, {report.Silicon.Unseen} of them have never run on a card, only in the simulator{(report.Silicon.Unseen == 0 ? "" : $"; to check a card: {SiliconRecord.Check}")}");
     }
 
     private static void WriteJson(TextWriter output, MachineReport report) => output.WriteLine(JsonLineWriter.Format(json =>
@@ -64,6 +65,8 @@ internal static class DoctorCommand
                 json.WriteNumber("memory_bytes", memory.Total);
             }
         }
+        json.WriteNumber("kernels", report.Silicon.Kernels);
+        json.WriteNumber("kernels_never_run", report.Silicon.Unseen);
         json.WriteStartArray("looked_for");
         foreach (CudaDriverProbe probe in report.Drivers)
         {

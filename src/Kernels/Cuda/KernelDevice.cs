@@ -68,6 +68,8 @@ internal abstract class KernelDevice : Device
 
     public override DType ActivationType => DType.BF16;
 
+    public override bool QueuesWork => true;
+
     /// <summary>How many bytes of intermediate results an op that works chunk by chunk may keep at a time, as far as it can.</summary>
     public int ChunkBytes { get; set; } = 256 << 20;
 

@@ -26,9 +26,10 @@ public sealed record GenerationResult(int Request, int Sample, int[] Ids, float[
 /// <param name="model">The policy; the caller disposes it.</param>
 /// <param name="maxLive">Most sequences in one pass.</param>
 /// <param name="memory">Page size and memory limit; null for the defaults.</param>
+/// <exception cref="DeviceException">The device's free memory does not hold keys and values up to the limit, with what passes work in; the message says what would fit.</exception>
 public sealed class Generator(LanguageModel model, int maxLive = 128, KvOptions? memory = null) : IDisposable
 {
-    private readonly KvCache _cache = new(model, memory);
+    private readonly KvCache _cache = new(model, Planned(model, maxLive, memory));
 
     /// <summary>Tokens that passed through the model so far.</summary>
     public long TokensComputed => _cache.TokensComputed;
@@ -100,6 +101,14 @@ public sealed class Generator(LanguageModel model, int maxLive = 128, KvOptions?
 
     // Samples of one prompt take neighbouring streams; 2^20 of them before two prompts could meet.
     internal static ulong StreamOf(ulong request, int sample) => (request << 20) + (ulong)sample;
+
+    private static KvOptions Planned(LanguageModel model, int maxLive, KvOptions? memory)
+    {
+        KvOptions options = memory ?? new KvOptions();
+        var plan = new DecodingPlan(model, null, options.TokensPerPass, maxLive);
+        long page = KvPool.PageBytes(model.Config, model.Device, options.PageTokens);
+        return options with { MaxBytes = plan.KeysAndValues(options.MaxBytes, page) };
+    }
 
     private LaneScheduler Schedule(SamplingOptions options, StopRule? stop) =>
         new(model, _cache, null, new LaneOptions { Sampling = options, AnswerEnd = stop ?? StopRule.Never, LanesAtOnce = maxLive });

@@ -1,6 +1,7 @@
 using Bellman.Kernels;
 using Bellman.Kernels.Ops.PagedAttention;
 using Bellman.Kernels.Ops.Rows;
+using Bellman.Kernels.Ops.TreeExpansion;
 using Bellman.Runtime.Models;
 
 namespace Bellman.Runtime.Generation;
@@ -9,10 +10,12 @@ namespace Bellman.Runtime.Generation;
 public sealed record KvOptions
 {
     /// <summary>Tokens that one pass through the model takes; longer appends are cut into passes.</summary>
-    public int TokensPerPass { get; init; } = 512;
+    public int TokensPerPass { get; init; } = DefaultTokensPerPass;
 
-    /// <summary>Limit of the pages' memory in bytes.</summary>
-    public long MaxBytes { get; init; } = 4L << 30;
+    internal const int DefaultTokensPerPass = 512;
+
+    /// <summary>Limit of the pages' memory in bytes; null for 4 GiB, or what the device has free where that is less.</summary>
+    public long? MaxBytes { get; init; }
 
     /// <summary>Tokens of a page, a multiple of 16.</summary>
     public int PageTokens { get; init; } = PagedAttention.BlockTokens;
@@ -27,22 +30,17 @@ public sealed record KvOptions
 /// </summary>
 public sealed class KvCache : IDisposable
 {
-    // Page tables grow by so many pages: a new width is a new shape to record.
-    private const int TableStep = 8;
     private readonly DecoderModel _model;
-    private readonly StepRecorder<(int Rows, int MaxPages)> _steps;
+    private readonly StepRecorder<(int Rows, int MaxPages, bool IsFed)> _steps;
     private readonly KvLedger _ledger;
     private readonly KvPool _pool;
+    private readonly KvTable _table;
     private readonly DecoderActivations _activations;
     private readonly int _maxTokens;
     private readonly Arena _arena;
-    private readonly int[] _positions;
-    private readonly int[] _slots;
-    private readonly int[] _rowSequence;
-    private readonly int[] _rowLength;
-    private int[] _pageTable = [];
+    private readonly int[] _tokens;
+    private readonly int[] _lastRows;
     private int[] _before = new int[16];
-    private Tensor _devicePageTable;
     private Tensor _hidden;
 
     /// <summary>A cache for a model.</summary>
@@ -56,21 +54,19 @@ public sealed class KvCache : IDisposable
         if (options.PageTokens < 1 || options.PageTokens % PagedAttention.BlockTokens != 0)
             throw new BellmanException($"KV cache: expected pages of a multiple of {PagedAttention.BlockTokens} tokens, received {options.PageTokens}.");
         _model = model;
-        _steps = new StepRecorder<(int, int)>(model.Device);
+        _steps = new StepRecorder<(int, int, bool)>(model.Device);
         _maxTokens = options.TokensPerPass;
+        long limit = options.MaxBytes ?? DecodingPlan.DefaultBytes;
         long pageBytes = KvPool.PageBytes(model.Config, model.Device, options.PageTokens);
-        int pages = (int)Math.Min(1 << 24, options.MaxBytes / pageBytes);
-        if (pages < 1) throw new DeviceException($"KV pages: one page takes {pageBytes} bytes, the limit is {options.MaxBytes}; raise the limit.");
+        int pages = (int)Math.Min(1 << 24, limit / pageBytes);
+        if (pages < 1) throw new DeviceException($"KV pages: one page takes {pageBytes} bytes, the limit is {limit}; raise the limit.");
         _ledger = new KvLedger(options.PageTokens, pages, options.ReusePrefixes);
         _pool = new KvPool(model.Config, model.Device, options.PageTokens);
+        _table = new KvTable(model.Device);
         _activations = new DecoderActivations(model.Config);
-        using Arena measure = Arena.Measure(model.Device);
-        _activations.Take(measure, _maxTokens, KeptActivations.Nothing);
-        using (Device.Holding("activations of decoding")) _arena = new Arena(model.Device, measure.Peak + DecoderActivations.WorkBytes(model.Device, model.Config, _maxTokens, KeptActivations.Nothing) + 5L * _maxTokens * sizeof(int) + 8 * 64);
-        _positions = new int[_maxTokens];
-        _slots = new int[_maxTokens];
-        _rowSequence = new int[_maxTokens];
-        _rowLength = new int[_maxTokens];
+        using (Device.Holding("activations of decoding")) _arena = new Arena(model.Device, DecodingPlan.PassBytes(model.Config, model.Device, _maxTokens));
+        _tokens = new int[_maxTokens * TreeExpansion.TokenWords];
+        _lastRows = new int[_maxTokens];
     }
 
     /// <summary>The model.</summary>
@@ -117,10 +113,9 @@ public sealed class KvCache : IDisposable
         for (int i = 0; i < sequence.Length; i++)
         {
             int slot = _ledger.Place(copy, 0, out _);
-            if (i % PageTokens != 0) continue;
-            _pool.Reserve(_ledger.Count);
-            _pool.Copy(sequence.Pages[i / PageTokens], slot / PageTokens);
+            if (i % PageTokens == 0) _table.Copy(sequence.Pages[i / PageTokens], slot / PageTokens);
         }
+        CarryOut();
         return copy;
     }
 
@@ -128,7 +123,17 @@ public sealed class KvCache : IDisposable
     internal KvSequence? CopyIfRoom(KvSequence sequence) => sequence.Pages.Count <= Available ? Copy(sequence) : null;
 
     /// <summary>Gives a sequence's pages back.</summary>
-    public void Free(KvSequence sequence) => _ledger.Free(sequence);
+    public void Free(KvSequence sequence)
+    {
+        _table.Release(sequence);
+        _ledger.Free(sequence);
+    }
+
+    /// <summary>Says which id the last token of a sequence has, where it was appended before the host had seen it.</summary>
+    internal void Learn(KvSequence sequence, int id) => _ledger.Learn(sequence, id);
+
+    /// <summary>Takes the last token of a sequence back, which was appended before the host had seen it.</summary>
+    internal void Retract(KvSequence sequence) => _ledger.Truncate(sequence, sequence.Length - 1);
 
     /// <summary>Pages that some more tokens take at most.</summary>
     internal int PagesFor(KvSequence sequence, int tokens) => _ledger.PagesFor(sequence, tokens);
@@ -138,9 +143,10 @@ public sealed class KvCache : IDisposable
     /// <param name="ids">New tokens of all of them, one after another.</param>
     /// <param name="starts">Where each sequence's tokens start in <paramref name="ids"/>, and its length at the end; each at least one token.</param>
     /// <param name="every">[ids, C]: filled with the hidden state after each token; or empty.</param>
+    /// <param name="drawn">I32 [m, 1]: the id ~i stands for the i-th of these, which the host does not know yet; only as a sequence's one new token.</param>
     /// <returns>[sequences, C], valid until the next call.</returns>
     /// <exception cref="DeviceException">Sequences hold all pages that the memory limit allows; nothing was appended.</exception>
-    public Tensor Append(ReadOnlySpan<KvSequence> sequences, ReadOnlySpan<int> ids, ReadOnlySpan<int> starts, Tensor every = default)
+    public Tensor Append(ReadOnlySpan<KvSequence> sequences, ReadOnlySpan<int> ids, ReadOnlySpan<int> starts, Tensor every = default, Tensor drawn = default)
     {
         if (starts.Length != sequences.Length + 1 || starts[^1] != ids.Length) throw new ShapeException($"KvCache.Append: {sequences.Length} sequences, {starts.Length} starts, {ids.Length} ids do not fit.");
         for (int s = 0; s < sequences.Length; s++)
@@ -156,7 +162,7 @@ public sealed class KvCache : IDisposable
             // One pass: as many tokens as fit; a sequence may be cut, its rest follows in the next pass.
             int count = Math.Min(_maxTokens, ids.Length - done), last = first;
             while (starts[last + 1] < done + count) last++;
-            Pass(sequences, ids, starts, first, last, done, count, every);
+            Pass(sequences, ids, starts, first, last, done, count, every, drawn);
             done += count;
             first = done == starts[last + 1] ? last + 1 : last;
         }
@@ -170,31 +176,34 @@ public sealed class KvCache : IDisposable
         _pool.Dispose();
         _arena.Dispose();
         _hidden.Free();
-        _devicePageTable.Free();
+        _table.Dispose();
     }
 
-    private void Pass(ReadOnlySpan<KvSequence> sequences, ReadOnlySpan<int> ids, ReadOnlySpan<int> starts, int first, int last, int start, int count, Tensor every)
+    private void Pass(ReadOnlySpan<KvSequence> sequences, ReadOnlySpan<int> ids, ReadOnlySpan<int> starts, int first, int last, int start, int count, Tensor every, Tensor drawn)
     {
         if (_before.Length <= last - first) _before = new int[2 * (last - first + 1)];
         for (int s = first; s <= last; s++) _before[s - first] = sequences[s].Length;
         try
         {
             int longest = PlaceTokens(sequences, ids, starts, first, last, start, count);
-            Forward(sequences, ids.Slice(start, count), first, last, longest);
+            Forward(sequences[first..(last + 1)], count, longest, drawn);
         }
         catch
         {
             for (int s = first; s <= last; s++) _ledger.Truncate(sequences[s], _before[s - first]);
+            // A page that was taken over stays with its sequence.
+            CarryOut();
             throw;
         }
         TokensComputed += count;
-        bool oneEach = count == last - first + 1;
-        if (oneEach) Rows.CopyFirst(_activations.Hidden, _hidden.Slice(first, count));
+        int ended = 0;
         for (int s = first; s <= last; s++)
         {
             _ledger.Commit(sequences[s]);
-            if (!oneEach && starts[s + 1] <= start + count) Rows.CopyBetween(_activations.Hidden, starts[s + 1] - 1 - start, _hidden, s);
+            if (starts[s + 1] <= start + count) _lastRows[ended++] = starts[s + 1] - 1 - start;
         }
+        if (ended == count) Rows.CopyFirst(_activations.Hidden, _hidden.Slice(first, count));
+        else if (ended > 0) Rows.Gather(_activations.Hidden, Upload(_lastRows.AsSpan(0, ended)), _hidden.Slice(first, ended));
         if (!every.IsEmpty) Rows.CopyFirst(_activations.Hidden, every.Slice(start, count));
     }
 
@@ -207,52 +216,55 @@ public sealed class KvCache : IDisposable
             int end = Math.Min(starts[s + 1], start + count);
             for (int t = Math.Max(starts[s], start); t < end; t++, row++)
             {
-                _positions[row] = sequence.Length;
-                _rowSequence[row] = s - first;
-                _rowLength[row] = sequence.Length + 1;
-                _slots[row] = _ledger.Place(sequence, ids[t], out (int From, int To) copy);
-                if (copy.From < 0) continue;
-                _pool.Reserve(_ledger.Count);
-                _pool.Copy(copy.From, copy.To);
+                _tokens[row * TreeExpansion.TokenWords] = ids[t];
+                _tokens[row * TreeExpansion.TokenWords + 2] = sequence.Length;
+                _ledger.Place(sequence, ids[t], out (int From, int To) copy);
+                if (copy.From >= 0) _table.Copy(copy.From, copy.To);
             }
             longest = Math.Max(longest, sequence.Length);
         }
-        _pool.Reserve(_ledger.Count);
+        _table.Update(sequences[first..(last + 1)]);
+        CarryOut();
+        // Rows of the table are known only now.
+        row = 0;
+        for (int s = first; s <= last; s++)
+            for (int left = sequences[s].Length - _before[s - first]; left > 0; left--, row++) _tokens[row * TreeExpansion.TokenWords + 1] = sequences[s].Row;
         return longest;
     }
 
-    private void Forward(ReadOnlySpan<KvSequence> sequences, ReadOnlySpan<int> ids, int first, int last, int longest)
+    /// <summary>Carries out what the ledger has decided about pages.</summary>
+    private void CarryOut()
     {
-        int rows = last - first + 1, maxPages = (longest + PageTokens * TableStep - 1) / (PageTokens * TableStep) * TableStep, tableSize = rows * maxPages, count = ids.Length;
-        if (_pageTable.Length < tableSize)
-        {
-            _pageTable = new int[Math.Max(256, 2 * tableSize)];
-            _devicePageTable.Free();
-            _devicePageTable = _model.Device.Create(DType.I32, _pageTable.Length, 1);
-        }
-        for (int s = first; s <= last; s++)
-        {
-            List<int> pages = sequences[s].Pages;
-            for (int p = 0; p < pages.Count; p++) _pageTable[(s - first) * maxPages + p] = pages[p];
-        }
+        _pool.Reserve(_ledger.Count);
+        _table.Flush(_pool);
+    }
+
+    private void Forward(ReadOnlySpan<KvSequence> sequences, int count, int longest, Tensor drawn)
+    {
         _arena.Reset();
-        Tensor pageTable = _devicePageTable.Slice(0, tableSize);
-        _model.Device.Upload<int>(_pageTable.AsSpan(0, tableSize), pageTable);
-        PagedStep step = new(Upload(ids), Upload(_positions.AsSpan(0, count)), Upload(_slots.AsSpan(0, count)),
-            Upload(_rowSequence.AsSpan(0, count)), Upload(_rowLength.AsSpan(0, count)), pageTable.Reshape(rows, maxPages));
+        Tensor tokens = _arena.Take(DType.I32, count, TreeExpansion.TokenWords);
+        _model.Device.Upload<int>(_tokens.AsSpan(0, (int)tokens.Length), tokens);
+        PlacedTokens placed = new(Column(count), Column(count), Column(count), Column(count), Column(count));
         _activations.Take(_arena, count, KeptActivations.Nothing);
         // Everything that a pass reads was uploaded to places that depend on its shape alone, so passes of one shape are one recorded step.
         _model.Decoder.EnsurePositions(longest);
         // Shapes of prompts hardly ever come back.
-        if (count == rows) _steps.Run((rows, maxPages), (this, step, longest), static x => x.Item1.Forward(x.step, x.longest));
-        else Forward(step, longest);
+        if (count == sequences.Length) _steps.Run((count, _table.Columns, !drawn.IsEmpty), (this, tokens, drawn, placed, longest), static x => x.Item1.Forward(x.tokens, x.drawn, x.placed, x.longest));
+        else Forward(tokens, drawn, placed, longest);
     }
 
-    private void Forward(in PagedStep step, int longest) => _model.Decoder.ForwardPaged(step, longest, _pool.Keys, _pool.Values, _activations, _arena);
+    private void Forward(Tensor tokens, Tensor drawn, in PlacedTokens placed, int longest)
+    {
+        TreeExpansion.Place(tokens, drawn, _table.Pages, PageTokens, placed);
+        PagedStep step = new(placed.Ids, placed.Positions, placed.Slots, placed.RowSequence, placed.RowLength, _table.Pages);
+        _model.Decoder.ForwardPaged(step, longest, _pool.Keys, _pool.Values, _activations, _arena);
+    }
+
+    private Tensor Column(int rows) => _arena.Take(DType.I32, rows, 1);
 
     private Tensor Upload(ReadOnlySpan<int> data)
     {
-        Tensor tensor = _arena.Take(DType.I32, data.Length, 1);
+        Tensor tensor = Column(data.Length);
         _model.Device.Upload(data, tensor);
         return tensor;
     }

@@ -19,8 +19,11 @@ public sealed class KvSequence
 
     internal List<int> Pages { get; }
 
-    /// <summary>Ids behind the indexed pages.</summary>
+    /// <summary>Ids behind the indexed pages; the last one below 0 as long as only the device knows it.</summary>
     internal List<int> Tail { get; }
+
+    /// <summary>Its row in the device's page tables; −1 before its first pass.</summary>
+    internal int Row { get; set; } = -1;
 
     /// <summary>Where its indexed pages end.</summary>
     internal PrefixNode Node { get; set; }
@@ -101,7 +104,7 @@ internal sealed class KvLedger(int pageTokens, int limit, bool reuse)
     }
 
     /// <summary>
-    /// Place of a new token; opens a page at its border. A page that others share is given up for a new one, to which
+    /// Place of a new token, whose id is below 0 where it is not known yet; opens a page at its border. A page that others share is given up for a new one, to which
     /// <paramref name="copy"/> names the pages (from, to) whose contents must be copied; (−1, −1) otherwise.
     /// </summary>
     /// <exception cref="DeviceException">Sequences hold all pages.</exception>
@@ -124,10 +127,18 @@ internal sealed class KvLedger(int pageTokens, int limit, bool reuse)
         return sequence.Pages[page] * pageTokens + place;
     }
 
-    /// <summary>Enters pages that are full and computed, or exchanges them for equal ones that are there already.</summary>
+    /// <summary>Says which id the last token has, where it was placed before that was known.</summary>
+    public void Learn(KvSequence sequence, int id)
+    {
+        if (sequence.Tail.Count == 0 || sequence.Tail[^1] >= 0) return;
+        sequence.Tail[^1] = id;
+        Commit(sequence);
+    }
+
+    /// <summary>Enters pages that are full, known and computed, or exchanges them for equal ones that are there already.</summary>
     public void Commit(KvSequence sequence)
     {
-        while (sequence.Tail.Count >= pageTokens)
+        while (sequence.Tail.Count >= pageTokens && sequence.Tail[pageTokens - 1] >= 0)
         {
             int at = (sequence.Length - sequence.Tail.Count) / pageTokens, page = sequence.Pages[at];
             ReadOnlySpan<int> tokens = CollectionsMarshal.AsSpan(sequence.Tail)[..pageTokens];
@@ -149,7 +160,7 @@ internal sealed class KvLedger(int pageTokens, int limit, bool reuse)
         }
     }
 
-    /// <summary>Takes back tokens that were placed but not committed.</summary>
+    /// <summary>Takes back tokens that were placed but not entered.</summary>
     public void Truncate(KvSequence sequence, int length)
     {
         int gone = sequence.Length - length, keep = (length + pageTokens - 1) / pageTokens;

@@ -2,6 +2,7 @@ using Bellman.Kernels;
 using Bellman.Kernels.Ops.Attention;
 using Bellman.Kernels.Ops.PagedAttention;
 using Bellman.Kernels.Ops.Rows;
+using Bellman.Kernels.Ops.TreeExpansion;
 using Bellman.Runtime.Models;
 
 namespace Bellman.Runtime.Generation;
@@ -11,6 +12,7 @@ internal sealed class KvPool : IDisposable
 {
     private readonly Device _device;
     private readonly int _pageFloats;
+    private PageTensors? _pages;
 
     public KvPool(ModelConfig config, Device device, int pageTokens)
     {
@@ -26,6 +28,9 @@ internal sealed class KvPool : IDisposable
     /// <summary>Per layer [pages, K·P·D].</summary>
     public Tensor[] Values { get; }
 
+    /// <summary>All of them, for copies of pages.</summary>
+    public PageTensors Pages => _pages ??= new PageTensors([.. Keys, .. Values]);
+
     /// <summary>Bytes that one page takes over all layers.</summary>
     public static long PageBytes(ModelConfig config, Device device, int pageTokens) =>
         2L * config.Layers * PagedAttention.PageFloats(new AttentionShape(config.Heads, config.KeyValueHeads, config.HeadDimension), pageTokens) * device.ActivationType.Size();
@@ -40,18 +45,9 @@ internal sealed class KvPool : IDisposable
         }
     }
 
-    /// <summary>Copies the contents of a page to another.</summary>
-    public void Copy(int from, int to)
-    {
-        for (int layer = 0; layer < Keys.Length; layer++)
-        {
-            Rows.Copy(Keys[layer], from, to);
-            Rows.Copy(Values[layer], from, to);
-        }
-    }
-
     public void Dispose()
     {
+        _pages?.Dispose();
         foreach (Tensor tensor in Keys) tensor.Free();
         foreach (Tensor tensor in Values) tensor.Free();
     }
@@ -59,6 +55,8 @@ internal sealed class KvPool : IDisposable
     private Tensor Enlarge(Tensor old, int pages)
     {
         if (!old.IsEmpty && old.Rows >= pages) return old;
+        _pages?.Dispose();
+        _pages = null;
         using MemoryPurpose purpose = Device.Holding("keys and values");
         Tensor tensor = _device.Create(_device.ActivationType, pages, _pageFloats);
         if (old.IsEmpty) return tensor;

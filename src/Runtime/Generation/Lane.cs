@@ -90,6 +90,12 @@ internal sealed class Lane
 
     public LaneEnd Finish { get; set; }
 
+    /// <summary>Where its next token is on its way, drawn and not seen yet; null for nowhere.</summary>
+    public DrawFlight? Flight { get; set; }
+
+    /// <summary>Number of its first draw in that flight.</summary>
+    public int Place { get; set; }
+
     /// <summary>Taking part in the pass at hand: its pages stay.</summary>
     public bool IsBusy { get; set; }
 

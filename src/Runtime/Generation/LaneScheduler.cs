@@ -40,6 +40,11 @@ internal sealed record LaneOptions
 /// Continuous batching over all lanes of all owners: each pass takes one token of every lane there is room for, and a piece of the
 /// prompts that wait; lanes that end are scored in the next batch of the scoring model and make room at once. A lane's tokens and
 /// scores depend on its past, its streams and the seed only: neither on the batch, nor on the memory limit, nor on the order.
+/// <para>
+/// Where the device's calls return before their work is done, the host is one pass behind: a pass takes the tokens of the one before it
+/// from the device's memory, and the host reads those while it runs. A lane that turns out to have ended was then taken one token too
+/// far, which is dropped.
+/// </para>
 /// </summary>
 internal sealed class LaneScheduler : IDisposable
 {
@@ -59,7 +64,8 @@ internal sealed class LaneScheduler : IDisposable
     private readonly List<int> _ids = [];
     private readonly List<int> _starts = [];
     private readonly List<KvSequence> _sequences = [];
-    private bool _isSorted = true;
+    private DrawFlight? _flight;
+    private bool _isSorted = true, _isShort;
 
     public LaneScheduler(LanguageModel model, KvCache policy, PathScorer? scorer, LaneOptions options)
     {
@@ -95,7 +101,11 @@ internal sealed class LaneScheduler : IDisposable
         foreach (List<Lane> list in (ReadOnlySpan<List<Lane>>)[_lanes, _ended])
         {
             foreach (Lane lane in list)
-                if (lane.Owner == owner) Memory.Drop(lane);
+            {
+                if (lane.Owner != owner) continue;
+                lane.Flight?.Drop(lane);
+                Memory.Drop(lane);
+            }
             list.RemoveAll(x => x.Owner == owner);
         }
     }
@@ -104,7 +114,11 @@ internal sealed class LaneScheduler : IDisposable
     public void Cut(LaneOwner owner)
     {
         foreach (Lane lane in _lanes)
-            if (lane.Owner == owner) End(lane, LaneEnd.Length);
+        {
+            if (lane.Owner != owner) continue;
+            lane.Flight?.Drop(lane);
+            End(lane, LaneEnd.Length);
+        }
         _lanes.RemoveAll(x => x.Finish != LaneEnd.None);
     }
 
@@ -189,20 +203,46 @@ internal sealed class LaneScheduler : IDisposable
         if (!_isSorted) _lanes.Sort(Compare);
         _isSorted = true;
         int complete = Select();
-        Tensor hidden = _policy.Append(CollectionsMarshal.AsSpan(_sequences), CollectionsMarshal.AsSpan(_ids), CollectionsMarshal.AsSpan(_starts));
-        foreach (Lane lane in _pass) lane.IsBusy = false;
-        if (complete == 0) return;
-        Span<Lane> lanes = CollectionsMarshal.AsSpan(_pass)[..complete];
-        _draws.Next(hidden.Slice(0, complete), lanes, _options.Sampling);
-        ScoreBeforeParting(lanes);
-        int at = 0;
-        foreach (Lane lane in lanes)
+        DrawFlight? before = _flight;
+        _flight = null;
+        if (_pass.Count > 0)
         {
-            int count = lane.Draws.Count;
-            Accept(lane, at, count);
-            at += count;
+            Tensor hidden = _policy.Append(
+                CollectionsMarshal.AsSpan(_sequences), CollectionsMarshal.AsSpan(_ids), CollectionsMarshal.AsSpan(_starts), drawn: before is null ? default : _draws.Drawn);
+            foreach (Lane lane in _pass) lane.IsBusy = false;
+            if (complete > 0) _flight = _draws.Queue(hidden.Slice(0, complete), CollectionsMarshal.AsSpan(_pass)[..complete], _options.Sampling);
+        }
+        if (before is not null) Land(before);
+        if (_flight is { } now && (_isShort || !_model.Device.QueuesWork))
+        {
+            _flight = null;
+            Land(now);
         }
         _lanes.RemoveAll(x => x.Finish != LaneEnd.None);
+    }
+
+    /// <summary>Waits for the tokens of a pass and gives them to their lanes.</summary>
+    private void Land(DrawFlight flight)
+    {
+        ReadOnlySpan<int> ids = flight.Ids;
+        ReadOnlySpan<float> logProbs = flight.LogProbs;
+        ScoreBeforeParting(flight, ids);
+        for (int i = 0, at = 0; i < flight.Lanes.Count; at += flight.Counts[i], i++)
+        {
+            if (flight.Lanes[i] is not { } lane) continue;
+            DrawFlight? later = lane.Flight == flight ? null : lane.Flight;
+            lane.Flight = later;
+            Accept(lane, ids.Slice(at, flight.Counts[i]), logProbs.Slice(at, flight.Counts[i]));
+            if (later is null) continue;
+            // The next pass has this token already: now its id is known, or it is taken back with what was drawn after it.
+            if (lane.Finish == LaneEnd.None)
+            {
+                _policy.Learn(lane.Policy!, lane.Ids[^1]);
+                continue;
+            }
+            later.Drop(lane);
+            _policy.Retract(lane.Policy!);
+        }
     }
 
     /// <summary>Chooses the lanes of a pass, those that draw a token first. Returns how many draw.</summary>
@@ -213,19 +253,29 @@ internal sealed class LaneScheduler : IDisposable
         _starts.Clear();
         _sequences.Clear();
         int reserved = 0, prefill = _options.PrefillTokens, complete = 0;
+        _isShort = false;
         _pieces.Clear();
         for (int i = 0; i < _lanes.Count && _pass.Count + _pieces.Count < _options.LanesAtOnce; i++)
         {
             Lane lane = _lanes[i];
-            bool isFirst = _pass.Count + _pieces.Count == 0, wasOpen = lane.Policy is not null;
+            bool isFirst = _pass.Count + _pieces.Count == 0, wasOpen = lane.Policy is not null, isAhead = lane.Flight is not null;
+            if (isAhead && !CanRunAhead(lane)) continue;
             // Opening takes pages: not for a lane whose prompt must wait anyway.
             if (!wasOpen && !isFirst && prefill == 0) continue;
             KvSequence sequence = Memory.Open(lane);
-            int left = lane.Ids.Count - sequence.Length, take = left == 1 ? 1 : Math.Min(left, Math.Max(prefill, isFirst ? 1 : 0));
+            int left = lane.Ids.Count + (isAhead ? 1 : 0) - sequence.Length, take = left == 1 ? 1 : Math.Min(left, Math.Max(prefill, isFirst ? 1 : 0));
             if (take == 0) continue;
             // A lane that comes in must fit whole, with a page to spare for each that runs; one that runs needs its next page.
             int pages = reserved + _policy.PagesFor(sequence, wasOpen || isFirst ? take : left), spare = wasOpen || isFirst ? 0 : _pass.Count;
-            if (pages + spare > _policy.Available && !((wasOpen || isFirst) && RoomForPolicy(pages, i)))
+            bool isTight = pages + spare > _policy.Available;
+            if (isTight && (wasOpen || isFirst) && _flight is not null)
+            {
+                // Nobody gives way as long as tokens are on their way to lanes: they land first.
+                _isShort = true;
+                if (!wasOpen) Memory.DropPolicy(lane);
+                break;
+            }
+            if (isTight && !((wasOpen || isFirst) && RoomForPolicy(pages, i)))
             {
                 if (isFirst) throw new DeviceException($"Generation: the memory limit of {_policy.PageLimit} pages does not hold one sequence; raise the limit.");
                 if (!wasOpen) Memory.DropPolicy(lane);
@@ -247,13 +297,16 @@ internal sealed class LaneScheduler : IDisposable
         return complete;
     }
 
+    /// <summary>Whether a lane goes on from a token that only the device knows: one whose samples may part there, or that ends there, does not.</summary>
+    private static bool CanRunAhead(Lane lane) => lane.Draws.Count == 1 && lane.Policy is { } policy && policy.Length == lane.Ids.Count && lane.Ids.Count + 1 < lane.Limit;
+
     private bool RoomForPolicy(int pages, int lane) => Memory.RoomForPolicy(pages, _lanes, lane) || Memory.RoomForPolicy(pages, _ended, -1);
 
     private void Enter(Lane lane, int tokens)
     {
         _starts.Add(_ids.Count);
         int from = lane.Policy!.Length;
-        for (int i = from; i < from + tokens; i++) _ids.Add(lane.Ids[i]);
+        for (int i = from; i < from + tokens; i++) _ids.Add(i < lane.Ids.Count ? lane.Ids[i] : ~lane.Place);
         _sequences.Add(lane.Policy);
         _pass.Add(lane);
     }
@@ -262,26 +315,23 @@ internal sealed class LaneScheduler : IDisposable
     /// Where samples part, the scoring model reads what they have in common first, so that it reads it once. Where there is no room
     /// it is read twice, later.
     /// </summary>
-    private void ScoreBeforeParting(ReadOnlySpan<Lane> lanes)
+    private void ScoreBeforeParting(DrawFlight flight, ReadOnlySpan<int> ids)
     {
         if (_scorer is null || _options.Sharing != PathSharing.Tree) return;
         _requests.Clear();
         _kept.Clear();
-        int at = 0, reserved = 0;
-        foreach (Lane lane in lanes)
+        int reserved = 0;
+        for (int i = 0, at = 0; i < flight.Lanes.Count; at += flight.Counts[i], i++)
         {
-            ReadOnlySpan<int> drawn = _draws.Ids.Slice(at, lane.Draws.Count);
-            at += drawn.Length;
-            if (lane.IsScored && drawn.ContainsAnyExcept(drawn[0]) && lane.Ids.Count > (lane.Score ??= new PathState()).Length) TryReserve(lane, lane.Ids.Count, ref reserved, makeRoom: false);
+            ReadOnlySpan<int> drawn = ids.Slice(at, flight.Counts[i]);
+            if (flight.Lanes[i] is { } lane && lane.IsScored && drawn.ContainsAnyExcept(drawn[0]) && lane.Ids.Count > (lane.Score ??= new PathState()).Length) TryReserve(lane, lane.Ids.Count, ref reserved, makeRoom: false);
         }
         if (_requests.Count > 0) _scorer.Advance(_requests);
     }
 
     /// <summary>Gives each sample its token; samples that drew another one than the first get lanes of their own.</summary>
-    private void Accept(Lane lane, int at, int count)
+    private void Accept(Lane lane, ReadOnlySpan<int> ids, ReadOnlySpan<float> logProbs)
     {
-        ReadOnlySpan<int> ids = _draws.Ids.Slice(at, count);
-        ReadOnlySpan<float> logProbs = _draws.LogProbs.Slice(at, count);
         // All samples of a lane are drawn from one row of logits: where it is damaged, none of them has a token.
         if (ids[0] == Sample.Unusable)
         {
@@ -293,7 +343,7 @@ internal sealed class LaneScheduler : IDisposable
             Draw[] draws = [.. lane.Draws];
             lane.Draws.Clear();
             var parted = new List<Lane>();
-            for (int i = 0; i < count; i++)
+            for (int i = 0; i < ids.Length; i++)
             {
                 int token = ids[i];
                 Lane? to = token == ids[0] ? lane : parted.Find(x => x.Ids[^1] == token);

@@ -122,29 +122,33 @@ internal sealed class LogRatioPathScorer(LanguageModel reference, float beta, Kv
         // Where each path's new rows begin in its sequence; lengths move with the append.
         var first = new int[requests.Count];
         for (int s = 0; s < first.Length; s++) first[s] = sequences[s].Length;
-        Tensor every = reference.Device.Create(reference.Device.ActivationType, ids.Length, channels);
-        var sources = new List<(int Request, int Row)>();
+        // States after new tokens, and behind them the states kept from before.
+        Tensor every = reference.Device.Create(reference.Device.ActivationType, ids.Length + requests.Count, channels);
+        var sources = new List<int>();
         var targets = new List<int>();
         try
         {
-            Cache.Append(sequences, ids, starts, every);
+            Tensor last = Cache.Append(sequences, ids, starts, every.Slice(0, ids.Length));
             for (int s = 0; s < requests.Count; s++)
             {
                 (PathState state, Lane lane, int length) = requests[s];
                 for (int i = Math.Max(state.Length, lane.PromptLength); i < length; i++)
                 {
                     // Token i is foretold by the state after token i − 1; the first of them may come from the state kept.
-                    sources.Add((s, i - 1 < first[s] ? -1 : starts[s] + i - 1 - first[s]));
+                    bool isKept = i - 1 < first[s];
+                    if (isKept) reference.Device.UploadFloats(state.Hidden!, every.Slice(ids.Length + s, 1));
+                    sources.Add(isKept ? ids.Length + s : starts[s] + i - 1 - first[s]);
                     targets.Add(lane.Ids[i]);
                 }
             }
-            float[] logProbs = targets.Count == 0 ? [] : LogProbs(requests, every, sources, targets);
+            float[] logProbs = targets.Count == 0 ? [] : LogProbs(every, sources, targets);
+            ReadOnlySpan<float> kept = last.ToFloats();
             for (int t = 0, s = 0; s < requests.Count; s++)
             {
                 (PathState state, Lane lane, int length) = requests[s];
                 for (int i = Math.Max(state.Length, lane.PromptLength); i < length; i++, t++)
                     state.Value += beta * (lane.LogProbs[i - lane.PromptLength] - logProbs[t]);
-                state.Hidden = every.Slice(starts[s + 1] - 1, 1).ToFloats();
+                state.Hidden = kept.Slice(s * channels, channels).ToArray();
             }
         }
         finally
@@ -153,17 +157,14 @@ internal sealed class LogRatioPathScorer(LanguageModel reference, float beta, Kv
         }
     }
 
-    private float[] LogProbs(IReadOnlyList<ScoreRequest> requests, Tensor every, List<(int Request, int Row)> sources, List<int> targets)
+    private float[] LogProbs(Tensor every, List<int> sources, List<int> targets)
     {
         Device device = reference.Device;
         int n = targets.Count, channels = reference.Config.HiddenSize;
-        using var arena = new Arena(device, LmHead.ScratchBytes(device, n, reference.Config.VocabularySize, channels, false) + 4L * n * (channels + 3) + 512);
-        Tensor hidden = arena.TakeActivation(n, channels), ids = arena.Take(DType.I32, n, 1), logProb = arena.Take(n, 1), logSumExp = arena.Take(n, 1);
-        for (int i = 0; i < n; i++)
-        {
-            if (sources[i].Row >= 0) Rows.CopyBetween(every, sources[i].Row, hidden, i);
-            else device.UploadFloats(requests[sources[i].Request].State.Hidden!, hidden.Slice(i, 1));
-        }
+        using var arena = new Arena(device, LmHead.ScratchBytes(device, n, reference.Config.VocabularySize, channels, false) + 4L * n * (channels + 4) + 512);
+        Tensor hidden = arena.TakeActivation(n, channels), ids = arena.Take(DType.I32, n, 1), rows = arena.Take(DType.I32, n, 1), logProb = arena.Take(n, 1), logSumExp = arena.Take(n, 1);
+        device.Upload<int>(CollectionsMarshal.AsSpan(sources), rows);
+        Rows.Gather(every, rows, hidden);
         device.Upload<int>(CollectionsMarshal.AsSpan(targets), ids);
         LmHead.Forward(reference.HeadInput(hidden), default, KlDirection.None, ids, new LmHeadOutput(logProb, logSumExp, default, default, default, default), arena);
         return logProb.ToArray<float>();

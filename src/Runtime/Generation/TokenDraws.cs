@@ -10,33 +10,35 @@ internal sealed class TokenDraws(LanguageModel model) : IDisposable
 {
     private Tensor _logits, _deviceSettings, _deviceIds, _deviceLogProbs;
     private readonly StepRecorder<(int Start, int Rows, int Done, int Count)> _steps = new(model.Device);
+    // While the host reads the tokens of one pass, those of the next are under way.
+    private readonly DrawFlight[] _flights = [new(model.Device), new(model.Device)];
     private int[] _settings = [];
-    private int[] _ids = [];
-    private float[] _logProbs = [];
+    private int _next;
 
-    /// <summary>The tokens of the last call, in the order of lanes and of their draws; <see cref="Sample.Unusable"/> where the model gave no probabilities.</summary>
-    public ReadOnlySpan<int> Ids => _ids;
+    /// <summary>I32: the ids of the last pass on the device, as lanes' places in its flight count them; empty before the first.</summary>
+    public Tensor Drawn => _deviceIds;
 
-    /// <summary>Their log π.</summary>
-    public ReadOnlySpan<float> LogProbs => _logProbs;
-
-    /// <summary>Draws one token for every sample of every lane.</summary>
+    /// <summary>Queues the draw of one token for every sample of every lane. The flight is used again after the one that follows it.</summary>
     /// <param name="hidden">[lanes, C], in the same place at every call of as many lanes: a recorded step reads it there.</param>
-    /// <param name="lanes">The lanes.</param>
+    /// <param name="lanes">The lanes; what they have on its way elsewhere, drawn before, is not among their ids yet.</param>
     /// <param name="options">Temperature and the like.</param>
-    public void Next(Tensor hidden, ReadOnlySpan<Lane> lanes, SamplingOptions options)
+    public DrawFlight Queue(Tensor hidden, ReadOnlySpan<Lane> lanes, SamplingOptions options)
     {
         int total = 0;
         foreach (Lane lane in lanes) total += lane.Draws.Count;
-        if (_ids.Length < total)
+        if (_deviceIds.Rows < total)
         {
             int size = Math.Max(64, 2 * total);
-            (_settings, _ids, _logProbs) = (new int[size * SampleRow.Words], new int[size], new float[size]);
+            _settings = new int[size * SampleRow.Words];
             FreeRows();
             _deviceSettings = model.Device.Create(DType.I32, size, SampleRow.Words);
             _deviceIds = model.Device.Create(DType.I32, size, 1);
             _deviceLogProbs = model.Device.Create(DType.F32, size, 1);
         }
+        DrawFlight flight = _flights[_next];
+        _next = 1 - _next;
+        flight.Lanes.Clear();
+        flight.Counts.Clear();
         // Logits of some rows at a time: at a vocabulary of 152k, 64 rows already take 39 MB.
         int chunk = Math.Min(lanes.Length, LmHead.ChunkRows(model.Config.VocabularySize));
         if (_logits.IsEmpty || _logits.Rows < chunk)
@@ -50,9 +52,13 @@ internal sealed class TokenDraws(LanguageModel model) : IDisposable
             for (int i = 0; i < rows; i++)
             {
                 Lane lane = lanes[start + i];
+                uint position = (uint)(lane.Flight is null ? lane.Ids.Count : lane.Ids.Count + 1);
+                (lane.Flight, lane.Place) = (flight, done + count);
+                flight.Lanes.Add(lane);
+                flight.Counts.Add(lane.Draws.Count);
                 foreach (Draw draw in lane.Draws)
                 {
-                    var row = new SampleRow(lane.IsGreedy ? 0 : options.Temperature, options.TopK, options.TopP, options.Seed, draw.Stream, (uint)lane.Ids.Count);
+                    var row = new SampleRow(lane.IsGreedy ? 0 : options.Temperature, options.TopK, options.TopP, options.Seed, draw.Stream, position);
                     row.Write(i, _settings.AsSpan((done + count++) * SampleRow.Words, SampleRow.Words));
                 }
             }
@@ -67,12 +73,13 @@ internal sealed class TokenDraws(LanguageModel model) : IDisposable
             });
             done += count;
         }
-        model.Device.Download(_deviceIds.Slice(0, total), _ids.AsSpan(0, total));
-        model.Device.Download(_deviceLogProbs.Slice(0, total), _logProbs.AsSpan(0, total));
+        flight.Start(_deviceIds.Slice(0, total), _deviceLogProbs.Slice(0, total));
+        return flight;
     }
 
     public void Dispose()
     {
+        foreach (DrawFlight flight in _flights) flight.Dispose();
         _steps.Dispose();
         _logits.Free();
         FreeRows();

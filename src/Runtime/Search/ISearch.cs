@@ -2,8 +2,8 @@ namespace Bellman.Runtime.Search;
 
 /// <summary>
 /// A way to look for an answer in the tree of possible solutions. <see cref="Run"/> is called once per problem and awaits only
-/// <see cref="SearchTree.Expand(IReadOnlyList{Growth}, bool)"/>; between two awaits of one problem the others go on, all in common
-/// batches. An object serves many problems at once and keeps nothing of them.
+/// <see cref="SearchTree.Expand(IReadOnlyList{Growth}, bool)"/> and <see cref="SearchTree.Keep(IReadOnlyList{IReadOnlyList{SearchNode}}, int)"/>;
+/// between two awaits of one problem the others go on, all in common batches. An object serves many problems at once and keeps nothing of them.
 /// </summary>
 public interface ISearch
 {

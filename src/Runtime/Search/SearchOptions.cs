@@ -31,8 +31,8 @@ public sealed record SearchOptions
     /// <summary>Tokens of prompts that one pass takes beside the branches in decoding.</summary>
     public int PrefillTokens { get; init; } = 256;
 
-    /// <summary>Limit in bytes of the keys and values of all models together. Branches wait where it is reached.</summary>
-    public long MaxBytes { get; init; } = 4L << 30;
+    /// <summary>Limit in bytes of the keys and values of all models together; null for 4 GiB, or what the device has free where that is less. Branches wait where it is reached.</summary>
+    public long? MaxBytes { get; init; }
 
     /// <summary>Tokens of a page of keys and values, a multiple of 16.</summary>
     public int PageTokens { get; init; } = PagedAttention.BlockTokens;

@@ -20,6 +20,7 @@ public sealed class SearchTree
     private readonly HashSet<SearchNode> _held = [];
     private readonly long _start = Stopwatch.GetTimestamp();
     private Round? _round;
+    private Selection? _selection;
     private Action? _continuation;
     private Task<SearchNode?>? _run;
     private int _draws;
@@ -54,6 +55,9 @@ public sealed class SearchTree
     /// <summary>Whether scores are sums of log-ratios rather than values.</summary>
     public bool ScoresAreLogRatios => _scorer is LogRatioPathScorer;
 
+    /// <summary>A selection that the search waits for.</summary>
+    internal Selection? PendingSelection => _selection is { IsCompleted: false } ? _selection : null;
+
     internal bool IsDone => _run is { IsCompleted: true };
 
     /// <summary>Draws steps. Results come in the order asked for, fewer where the budget or the limit of steps allows no more.</summary>
@@ -63,6 +67,19 @@ public sealed class SearchTree
 
     /// <summary>Draws steps from one node.</summary>
     public Round Expand(Growth growth) => Expand([growth]);
+
+    /// <summary>
+    /// Keeps the best nodes of each group by <see cref="SearchNode.Value"/>, where the models compute, together with other problems that have
+    /// come this far. Of equal values the earlier node is better; a value that is no finite number is worse than anything.
+    /// </summary>
+    /// <param name="groups">Nodes that compete with each other.</param>
+    /// <param name="width">How many of each group are kept.</param>
+    public Selection Keep(IReadOnlyList<IReadOnlyList<SearchNode>> groups, int width) => Keep(groups, width, static x => x.Rank);
+
+    /// <param name="groups">Nodes that compete with each other.</param>
+    /// <param name="width">How many of each group are kept.</param>
+    /// <param name="rank">What they are kept by.</param>
+    internal Selection Keep(IReadOnlyList<IReadOnlyList<SearchNode>> groups, int width, Func<SearchNode, float> rank) => _selection = new Selection(this, groups, width, rank);
 
     /// <summary>Says that the search will not go on from a node soon: its keys and values may go.</summary>
     public void Release(SearchNode node)
@@ -116,7 +133,7 @@ public sealed class SearchTree
             IsExhausted = true;
             _scheduler.Cut(_owner);
         }
-        if (_continuation is null || _round is not { IsCompleted: true }) return false;
+        if (_continuation is null || _round is { IsCompleted: false } || _selection is { IsCompleted: false }) return false;
         Action next = _continuation;
         _continuation = null;
         next();

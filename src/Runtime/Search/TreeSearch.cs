@@ -13,25 +13,30 @@ public sealed class TreeSearch : IDisposable
     private readonly SearchOptions _options;
     private readonly KvCache _policy;
     private readonly PathScorer? _scorer;
+    private readonly BranchSelector _selector;
     private long _dropped;
 
     /// <summary>A search over models, which the caller disposes.</summary>
     /// <exception cref="BellmanException">The models do not fit together, or an option is out of range.</exception>
+    /// <exception cref="DeviceException">The device's free memory does not hold keys and values up to the limit, with what passes work in; the message says what would fit.</exception>
     public TreeSearch(SearchModels models, SearchOptions options)
     {
         models.Validate();
         options.Validate();
         (_models, _options) = (models, options);
+        _selector = new BranchSelector(models.Policy.Device);
         double policyBytes = KvPool.PageBytes(models.Policy.Config, models.Policy.Device, Math.Max(1, options.PageTokens));
         double scorerBytes = models.Scorer is { } scorer ? KvPool.PageBytes(scorer.Config, scorer.Device, Math.Max(1, options.PageTokens)) : 0;
+        var plan = new DecodingPlan(models.Policy, models.Scorer, KvOptions.DefaultTokensPerPass, options.BranchesAtOnce);
+        long bytes = plan.KeysAndValues(options.MaxBytes, (long)(policyBytes + scorerBytes));
         // Both models meet the same tokens: each gets memory for as many pages as the other.
         _policy = new KvCache(models.Policy, Pages(policyBytes));
         if (models.Value is not null) _scorer = new ValuePathScorer(models.Value, Pages(scorerBytes));
         else if (models.Reference is not null) _scorer = new LogRatioPathScorer(models.Reference, models.Beta, Pages(scorerBytes));
 
-        KvOptions Pages(double bytes) => new()
+        KvOptions Pages(double own) => new()
         {
-            MaxBytes = (long)(options.MaxBytes * (bytes / (policyBytes + scorerBytes))), PageTokens = options.PageTokens, ReusePrefixes = options.Sharing == PathSharing.Tree,
+            MaxBytes = (long)(bytes * (own / (policyBytes + scorerBytes))), PageTokens = options.PageTokens, ReusePrefixes = options.Sharing == PathSharing.Tree,
         };
     }
 
@@ -79,9 +84,14 @@ public sealed class TreeSearch : IDisposable
                 }
                 scheduler.Step();
                 bool moved = scheduler.Count > 0;
+                do
+                {
+                    foreach (SearchTree tree in live)
+                        while (tree.Advance()) moved = true;
+                }
+                while (_selector.Run(live));
                 for (int i = 0; i < live.Count; i++)
                 {
-                    while (live[i].Advance()) moved = true;
                     if (!live[i].IsDone) continue;
                     moved = true;
                     onResult(live[i].Close());
@@ -100,6 +110,7 @@ public sealed class TreeSearch : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        _selector.Dispose();
         _policy.Dispose();
         _scorer?.Dispose();
     }

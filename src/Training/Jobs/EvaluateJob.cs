@@ -33,8 +33,8 @@ public sealed record EvaluateOptions
     /// <summary>Limits of each problem.</summary>
     public SearchBudget Budget { get; init; } = new();
 
-    /// <summary>Limit in bytes of the keys and values of all models.</summary>
-    public long MaxBytes { get; init; } = 4L << 30;
+    /// <summary>Limit in bytes of the keys and values of all models; null for 4 GiB, or what the device has free where that is less.</summary>
+    public long? MaxBytes { get; init; }
 }
 
 /// <summary>What came of one problem.</summary>

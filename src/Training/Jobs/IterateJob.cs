@@ -75,7 +75,9 @@ public sealed class IterateJob
         IReadOnlyList<Problem> problems = Read(_iterate.Problems!, _iterate.Limit);
         IReadOnlyList<Problem>? held = _iterate.EvaluationProblems is { } path ? Read(path, _iterate.EvaluationLimit) : null;
         if (held is not null) RefuseShared(problems, held);
-        _device = DeviceSelection.Of(_base.Device).Device;
+        DeviceSelection selection = DeviceSelection.Of(_base.Device);
+        _device = selection.Device;
+        if (selection.Untried is { } untried) progress?.Invoke(JobProgress.Notice(untried));
         Prepare(resume);
         var rounds = new List<IterateRound> { new(0, default, 0, Evaluate(0, _base.Model.Policy, _base.Model.Value, held, progress, cancellation)) };
         string policy = _base.Model.Policy;

@@ -42,6 +42,9 @@ public sealed record MachineReport
     /// <summary>Why there is none: what was looked for and why it failed; null when there is.</summary>
     public required string? CudaProblem { get; init; }
 
+    /// <summary>What cards have run of this build's kernels.</summary>
+    public required SiliconRecord Silicon { get; init; }
+
     /// <summary>Looks at the machine.</summary>
     /// <param name="folder">Folder whose disk is asked for free space.</param>
     public static MachineReport Collect(string folder)
@@ -60,6 +63,7 @@ public sealed record MachineReport
             Drivers = CudaDriverProbe.LookForAll(),
             Cuda = selection.WhyNotCuda is null ? selection.Device : null,
             CudaProblem = selection.WhyNotCuda,
+            Silicon = SiliconRecord.BuiltIn,
         };
     }
 

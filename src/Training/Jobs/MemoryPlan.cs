@@ -86,6 +86,21 @@ public static class MemoryPlan
             $"Memory: the plan takes {MiB(all)} on {models.Device.Description}, {MiB(memory.Free)} of {MiB(memory.Total)} are free; it holds {string.Join(", ", parts.Select(x => $"{x.Name} {MiB(x.Bytes)}"))}; {remedy}.");
     }
 
+    /// <summary>Refuses a model that is not trained where the device's free memory does not hold its weights.</summary>
+    /// <param name="name">What messages call it.</param>
+    /// <param name="config">The model.</param>
+    /// <param name="device">Where.</param>
+    /// <exception cref="DeviceException">It does not fit.</exception>
+    public static void CheckWeights(string name, ModelConfig config, Device device)
+    {
+        if (device.Memory is not { } memory) return;
+        long bytes = device.ActivationType.Size() * ParameterCount(config);
+        if (bytes > memory.Free)
+            throw new DeviceException(
+                $"Memory: the weights of the {name} take {MiB(bytes)} on {device.Description}, {MiB(memory.Free)} of {MiB(memory.Total)} are free; "
+                + $"a model of {memory.Free / device.ActivationType.Size() / 1e6:F0} million parameters would fit, without keys and values; use a smaller one, a device with more memory, or cpu.");
+    }
+
     /// <summary>The largest micro-batch that memory holds, up to a number of tokens; 0 when none does.</summary>
     private static int Fitting(PlannedModels models, int most, int sequences, long free)
     {

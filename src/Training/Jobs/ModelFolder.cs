@@ -31,6 +31,7 @@ public sealed class ModelFolder : IDisposable
     public static ModelFolder Load(string folder, bool trainable = false, Device? device = null, WeightFormat? weights = null)
     {
         Tokenizer tokenizer = LoadTokenizer(folder);
+        if (device is not null && !trainable) MemoryPlan.CheckWeights("policy", ModelConfig.Load(folder), device);
         using MemoryPurpose purpose = Device.Holding("policy");
         return new ModelFolder(folder, LanguageModel.Load(folder, device, trainable, weights), tokenizer, weights);
     }
@@ -52,6 +53,7 @@ public sealed class ModelFolder : IDisposable
     {
         ModelConfig config = ModelConfig.Load(folder);
         CheckVocabulary(folder, config);
+        MemoryPlan.CheckWeights("reference", config, Model.Device);
         using MemoryPurpose purpose = Device.Holding("reference");
         return LanguageModel.Load(folder, Model.Device, weights: Weights);
     }
@@ -65,6 +67,7 @@ public sealed class ModelFolder : IDisposable
         ModelConfig config = ModelConfig.Load(folder);
         CheckVocabulary(folder, config);
         if (config.HiddenSize != Model.Config.HiddenSize) throw Foreign(folder, "hidden_size", config.HiddenSize, Model.Config.HiddenSize);
+        if (!trainable) MemoryPlan.CheckWeights("value model", config, Model.Device);
         using MemoryPurpose purpose = Device.Holding("value model");
         return ValueModel.Load(folder, Model.Device, trainable, weights: trainable ? null : Weights);
     }

@@ -114,6 +114,7 @@ internal sealed class TrainingSetup : IDisposable
         MemoryPlan.Check(models, data.Plan.TokenCapacity, data.Plan.SequenceCapacity, data.Plan.LongestUnit);
         long bytes = MemoryPlan.Of(models, data.Plan.TokenCapacity, data.Plan.SequenceCapacity).Sum(x => x.Bytes);
         progress?.Invoke(JobProgress.Notice($"computing on {selection.Device.Description}{(selection.WhyNotCuda is { } why ? $" ({why})" : "")}; memory planned: {bytes / 1048576.0:N0} MiB (bellman inspect shows its parts)"));
+        if (selection.Untried is { } untried) progress?.Invoke(JobProgress.Notice(untried));
         progress?.Invoke(new JobProgress("loading the model", 0, 0, "models"));
         ModelFolder policy = ModelFolder.Load(recipe.Model.Policy, trainable: true, selection.Device);
         try

@@ -18,6 +18,8 @@ public sealed class DoctorTests
         // With a card its name, without one what was looked for and why it failed.
         if (cuda.GetProperty("used").GetBoolean()) Assert.Contains(cuda.GetProperty("card").GetString()!, run.Output, StringComparison.Ordinal);
         else Assert.Contains(cuda.GetProperty("reason").GetString()!, run.Output, StringComparison.Ordinal);
+        Assert.InRange(cuda.GetProperty("kernels_never_run").GetInt32(), 0, cuda.GetProperty("kernels").GetInt32());
+        Assert.Contains($"{cuda.GetProperty("kernels_never_run").GetInt32()} of them have never run on a card", run.Output, StringComparison.Ordinal);
         Assert.True(cuda.TryGetProperty("reason", out JsonElement reason) ^ cuda.TryGetProperty("card", out _));
         if (reason.ValueKind == JsonValueKind.String) Assert.StartsWith("CUDA: ", reason.GetString(), StringComparison.Ordinal);
     }

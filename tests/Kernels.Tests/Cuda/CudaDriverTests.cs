@@ -34,6 +34,35 @@ public sealed unsafe class CudaDriverTests
         Assert.Contains("was freed", Assert.Throws<DeviceException>(() => x.ToArray<BFloat16>()).Message);
     }
 
+    [Fact]
+    public void A_readback_waits_for_its_copy_and_not_for_the_stream()
+    {
+        var driver = new FakeCudaDriver();
+        var device = new CudaDevice(driver, 0);
+        Tensor x = device.Create<int>([1, 2, 3], 3, 1), y = device.Create<float>([4], 1, 1);
+        using (Readback readback = device.CreateReadback(12))
+        {
+            int waits = driver.StreamWaits;
+            readback.Start(x);
+            Assert.Equal((waits, 0), (driver.StreamWaits, driver.EventWaits));
+            device.Upload<int>([7, 7, 7], x);
+            Assert.Equal([1, 2, 3], readback.Wait<int>());
+            Assert.Equal([1, 2, 3], readback.Wait<int>());
+            readback.Start(y);
+            Assert.Equal([4f], readback.Wait<float>());
+            Assert.Equal((waits, 2), (driver.StreamWaits, driver.EventWaits));
+            Assert.Contains("at most 12 bytes, received I32 4×1", Assert.Throws<ShapeException>(() => readback.Start(device.Create(DType.I32, 4, 1))).Message);
+            Assert.Equal("Readback: I32 3×1 is on cpu, the readback belongs to cuda:0.", Assert.Throws<DeviceException>(() => readback.Start(Device.Cpu.Create(DType.I32, 3, 1))).Message);
+            readback.Start(x);
+            Assert.Equal(1, driver.HostHeld);
+        }
+        // Given back once the card has written.
+        Assert.Equal((0, 3), (driver.HostHeld, driver.EventWaits));
+        driver.Failing = nameof(FakeCudaDriver.MemAllocHost);
+        driver.Code = 2;
+        Assert.Contains("cuMemAllocHost (12 bytes of page-locked host memory) failed", Assert.Throws<DeviceException>(() => device.CreateReadback(12)).Message);
+    }
+
     [Theory]
     [InlineData(90, 12040, true, true)]
     [InlineData(90, 11080, true, false)]

@@ -27,6 +27,11 @@ internal sealed unsafe class FakeCudaDriver : ICudaDriver
     public int CapturesEnded { get; private set; }
     public int GraphsDestroyed { get; private set; }
     public int GraphLaunches { get; private set; }
+    public int StreamWaits { get; private set; }
+    public int EventWaits { get; private set; }
+
+    /// <summary>Page-locked memory that is not freed.</summary>
+    public int HostHeld { get; private set; }
 
     /// <summary>Allocations that are not freed.</summary>
     public int Held
@@ -78,6 +83,15 @@ internal sealed unsafe class FakeCudaDriver : ICudaDriver
     }
 
     public int DeviceGetDefaultMemPool(nint* pool, int device) => Make(pool);
+
+    /// <summary>Bytes that the pool keeps of freed memory.</summary>
+    public long PoolIdle { get; set; }
+
+    public int MemPoolGetAttribute(nint pool, int attribute, void* value)
+    {
+        *(long*)value = attribute == 5 ? 1000 + PoolIdle : 1000;
+        return Result();
+    }
 
     public int MemPoolSetAttribute(nint pool, int attribute, void* value) => *(ulong*)value == ulong.MaxValue ? Result() : 1;
 
@@ -142,7 +156,11 @@ internal sealed unsafe class FakeCudaDriver : ICudaDriver
 
     public int StreamDestroy(nint stream) => Result();
 
-    public int StreamSynchronize(nint stream) => Result();
+    public int StreamSynchronize(nint stream)
+    {
+        StreamWaits++;
+        return Result();
+    }
 
     public int StreamBeginCapture(nint stream, int mode)
     {
@@ -178,7 +196,25 @@ internal sealed unsafe class FakeCudaDriver : ICudaDriver
 
     public int EventRecord(nint handle, nint stream) => Result();
 
-    public int EventSynchronize(nint handle) => Result();
+    public int EventSynchronize(nint handle)
+    {
+        EventWaits++;
+        return Result();
+    }
+
+    public int MemAllocHost(void** address, nuint bytes)
+    {
+        *address = NativeMemory.Alloc(bytes);
+        HostHeld++;
+        return Result();
+    }
+
+    public int MemFreeHost(void* address)
+    {
+        NativeMemory.Free(address);
+        HostHeld--;
+        return Result();
+    }
 
     public int EventElapsedTime(float* milliseconds, nint start, nint end)
     {

@@ -99,8 +99,8 @@ public sealed class PreferenceKernelTests
             float[] values = CudaOpTest.Normal(1, rows * columns);
             Tensor source = _test.Half(values, rows, columns), target = _test.Output(DType.BF16, rows + 1, columns);
             Rows.CopyFirst(source, target);
-            Rows.CopyBetween(source, 1, target, rows);
-            Rows.Copy(target, 1, 0);
+            Rows.CopyFirst(source.Slice(1, 1), target.Slice(rows, 1));
+            Rows.CopyFirst(target.Slice(1, 1), target.Slice(0, 1));
             Assert.Equal([.. values[columns..(2 * columns)], .. values[columns..], .. values[columns..(2 * columns)]], Read(target));
         }
     }

@@ -26,7 +26,7 @@ public sealed class RowsTests
     public void Copies_move_single_rows_and_blocks()
     {
         Tensor rows = Device.Cpu.Create<float>([1, 2, 3, 4], 2, 2);
-        Rows.Copy(rows, 0, 1);
+        Rows.CopyFirst(rows.Slice(0, 1), rows.Slice(1, 1));
         Assert.Equal([1f, 2f, 1f, 2f], rows.ToArray<float>());
         Tensor larger = Device.Cpu.Create(DType.F32, 3, 2);
         Rows.CopyFirst(rows, larger);

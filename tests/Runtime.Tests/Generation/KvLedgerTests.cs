@@ -41,9 +41,16 @@ public sealed class KvLedgerTests
                 int before = sequence.Length, count = 1 + random.Next(6);
                 try
                 {
-                    for (int i = 0; i < count; i++) ledger.Place(sequence, 1 + random.Next(2), out _);
+                    // The last token may be known only later, or turn out to be one too many.
+                    bool isUnseen = random.Next(3) == 0;
+                    for (int i = 0; i < count; i++) ledger.Place(sequence, isUnseen && i == count - 1 ? -1 - i : 1 + random.Next(2), out _);
                     if (choice == 5 && random.Next(4) == 0) ledger.Truncate(sequence, before);
                     else ledger.Commit(sequence);
+                    if (isUnseen && sequence.Length > before)
+                    {
+                        if (random.Next(2) == 0) ledger.Learn(sequence, 1 + random.Next(2));
+                        else ledger.Truncate(sequence, sequence.Length - 1);
+                    }
                     tokens += count;
                 }
                 catch (DeviceException)

@@ -86,5 +86,15 @@ public sealed class MemoryPlanTests
         Assert.Contains("the models alone do not fit", Assert.Throws<DeviceException>(() => MemoryPlan.Check(On(1000), 1000, 8, 10)).Message);
     }
 
+    [Fact]
+    public void Weights_that_do_not_fit_are_refused_before_they_are_read()
+    {
+        long bytes = 2 * MemoryPlan.ParameterCount(Config);
+        MemoryPlan.CheckWeights("policy", Config, new SimulatorDevice { Capacity = bytes });
+        MemoryPlan.CheckWeights("policy", Config, Device.Cpu);
+        string message = Assert.Throws<DeviceException>(() => MemoryPlan.CheckWeights("value model", Config, new SimulatorDevice { Capacity = bytes - 1 })).Message;
+        Assert.Matches("^Memory: the weights of the value model take [0-9]+ MiB on simulator .* are free; a model of [0-9]+ million parameters would fit, .* or cpu\\.$", message);
+    }
+
     private static ModelConfig Value => Config with { IsValueModel = true, TieWordEmbeddings = false };
 }

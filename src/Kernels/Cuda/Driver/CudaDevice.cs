@@ -21,12 +21,12 @@ internal enum ProductChoice
 
 /// <summary>
 /// A card. Memory comes from the driver's stream-ordered pool, kernels and copies go through one stream in order; only
-/// downloads wait. One thread at a time.
+/// downloads wait, and readbacks when they are asked. One thread at a time.
 /// </summary>
 internal sealed unsafe class CudaDevice : KernelDevice
 {
     private const int LowestCapability = 80, LowestDriver = 11040;
-    private const int CapabilityMajor = 75, CapabilityMinor = 76, MemoryPools = 115, ReleaseThreshold = 4, MultiprocessorCount = 16;
+    private const int CapabilityMajor = 75, CapabilityMinor = 76, MemoryPools = 115, ReleaseThreshold = 4, PoolReserved = 5, PoolUsed = 7, MultiprocessorCount = 16;
     private const int Hopper = 90, VersionOfTensorMaps = 12000, MapBytes = 128, MapAlignment = 64;
     private static readonly Dictionary<int, CudaDevice> Cards = [];
     private readonly CudaApi _api;
@@ -37,6 +37,7 @@ internal sealed unsafe class CudaDevice : KernelDevice
     private readonly List<nint> _freedWhileCapturing = [];
     private bool _isCapturing;
     private readonly int _device, _version;
+    private readonly nint _pool;
 
     private readonly Func<ICublasLt?> _findLibrary;
     private CublasLt? _library;
@@ -64,7 +65,7 @@ internal sealed unsafe class CudaDevice : KernelDevice
         _context = new CudaContext(_api, device);
         Stream = new CudaStream(_context);
         _modules = new CudaModules(_context);
-        KeepFreedMemory(device);
+        _pool = KeepFreedMemory(device);
         Multiprocessors = _api.Attribute(MultiprocessorCount, device);
     }
 
@@ -139,7 +140,11 @@ internal sealed unsafe class CudaDevice : KernelDevice
             nuint free = 0, total = 0;
             _context.Enter();
             _api.Check(_api.Raw.MemGetInfo(&free, &total));
-            return new DeviceMemory((long)free, (long)total);
+            // What was freed stays in the pool, and is there to be had again.
+            ulong reserved = 0, used = 0;
+            _api.Check(_api.Raw.MemPoolGetAttribute(_pool, PoolReserved, &reserved));
+            _api.Check(_api.Raw.MemPoolGetAttribute(_pool, PoolUsed, &used));
+            return new DeviceMemory((long)free + (long)(reserved - used), (long)total);
         }
     }
 
@@ -193,6 +198,16 @@ internal sealed unsafe class CudaDevice : KernelDevice
             _api.Check(_api.Raw.MemcpyDtoHAsync(data, (nint)source.Address, (nuint)source.Bytes, Stream.Handle));
             Stream.Synchronize("download");
         }
+    }
+
+    public override Readback CreateReadback(long bytes) => new CudaReadback(this, _context, bytes);
+
+    /// <summary>Queues a copy to page-locked host memory.</summary>
+    internal void CopyToHost(Tensor source, void* target)
+    {
+        RequireNotRecording($"copied {source} to the host");
+        _context.Enter();
+        _api.Check(_api.Raw.MemcpyDtoHAsync(target, (nint)source.Address, (nuint)source.Bytes, Stream.Handle));
     }
 
     public override void Clear(Tensor tensor)
@@ -332,12 +347,13 @@ internal sealed unsafe class CudaDevice : KernelDevice
     }
 
     // By default the pool gives memory back at every wait, and the next step pays for it again.
-    private void KeepFreedMemory(int device)
+    private nint KeepFreedMemory(int device)
     {
         nint pool = 0;
         ulong everything = ulong.MaxValue;
         _api.Check(_api.Raw.DeviceGetDefaultMemPool(&pool, device));
         _api.Check(_api.Raw.MemPoolSetAttribute(pool, ReleaseThreshold, &everything));
+        return pool;
     }
 }
 

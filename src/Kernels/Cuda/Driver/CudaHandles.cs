@@ -158,6 +158,13 @@ internal sealed unsafe class CudaEvent : CudaHandle
         Context.Api.Check(Context.Api.Raw.EventRecord(Handle, stream.Handle));
     }
 
+    /// <summary>Waits for what was queued before this; errors of earlier kernels appear here.</summary>
+    public void Wait()
+    {
+        Context.Enter();
+        Context.Api.Check(Context.Api.Raw.EventSynchronize(Handle), "readback");
+    }
+
     /// <summary>Milliseconds from an earlier event to this one; waits for this one.</summary>
     public float Since(CudaEvent start)
     {
@@ -169,4 +176,18 @@ internal sealed unsafe class CudaEvent : CudaHandle
     }
 
     protected override void Release(nint handle) => Context.Api.Raw.EventDestroy(handle);
+}
+
+/// <summary>Host memory that the card copies to by itself: copies to other memory make the host wait.</summary>
+internal sealed unsafe class CudaHostMemory : CudaHandle
+{
+    public CudaHostMemory(CudaContext context, long bytes) : base(context)
+    {
+        void* address = null;
+        context.Enter();
+        context.Api.Check(context.Api.Raw.MemAllocHost(&address, (nuint)Math.Max(1, bytes)), $"{bytes} bytes of page-locked host memory");
+        Handle = (nint)address;
+    }
+
+    protected override void Release(nint handle) => Context.Api.Raw.MemFreeHost((void*)handle);
 }

@@ -14,11 +14,14 @@ internal unsafe interface ICudaDriver
     int DeviceGetAttribute(int* value, int attribute, int device);
     int DeviceGetDefaultMemPool(nint* pool, int device);
     int MemPoolSetAttribute(nint pool, int attribute, void* value);
+    int MemPoolGetAttribute(nint pool, int attribute, void* value);
     int DevicePrimaryCtxRetain(nint* context, int device);
     int CtxSetCurrent(nint context);
     int MemGetInfo(nuint* free, nuint* total);
     int MemAllocAsync(nint* address, nuint bytes, nint stream);
     int MemFreeAsync(nint address, nint stream);
+    int MemAllocHost(void** address, nuint bytes);
+    int MemFreeHost(void* address);
     int MemcpyHtoDAsync(nint target, void* source, nuint bytes, nint stream);
     int MemcpyDtoHAsync(void* target, nint source, nuint bytes, nint stream);
     int MemcpyDtoDAsync(nint target, nint source, nuint bytes, nint stream);

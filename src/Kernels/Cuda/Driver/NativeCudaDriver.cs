@@ -20,11 +20,14 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
     private readonly delegate* unmanaged<int*, int, int, int> _deviceGetAttribute;
     private readonly delegate* unmanaged<nint*, int, int> _deviceGetDefaultMemPool;
     private readonly delegate* unmanaged<nint, int, void*, int> _memPoolSetAttribute;
+    private readonly delegate* unmanaged<nint, int, void*, int> _memPoolGetAttribute;
     private readonly delegate* unmanaged<nint*, int, int> _devicePrimaryCtxRetain;
     private readonly delegate* unmanaged<nint, int> _ctxSetCurrent;
     private readonly delegate* unmanaged<nuint*, nuint*, int> _memGetInfo;
     private readonly delegate* unmanaged<nint*, nuint, nint, int> _memAllocAsync;
     private readonly delegate* unmanaged<nint, nint, int> _memFreeAsync;
+    private readonly delegate* unmanaged<void**, nuint, int> _memAllocHost;
+    private readonly delegate* unmanaged<void*, int> _memFreeHost;
     private readonly delegate* unmanaged<nint, void*, nuint, nint, int> _memcpyHtoDAsync;
     private readonly delegate* unmanaged<void*, nint, nuint, nint, int> _memcpyDtoHAsync;
     private readonly delegate* unmanaged<nint, nint, nuint, nint, int> _memcpyDtoDAsync;
@@ -62,11 +65,14 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
         _deviceGetAttribute = (delegate* unmanaged<int*, int, int, int>)Find(library, "cuDeviceGetAttribute");
         _deviceGetDefaultMemPool = (delegate* unmanaged<nint*, int, int>)Find(library, "cuDeviceGetDefaultMemPool");
         _memPoolSetAttribute = (delegate* unmanaged<nint, int, void*, int>)Find(library, "cuMemPoolSetAttribute");
+        _memPoolGetAttribute = (delegate* unmanaged<nint, int, void*, int>)Find(library, "cuMemPoolGetAttribute");
         _devicePrimaryCtxRetain = (delegate* unmanaged<nint*, int, int>)Find(library, "cuDevicePrimaryCtxRetain");
         _ctxSetCurrent = (delegate* unmanaged<nint, int>)Find(library, "cuCtxSetCurrent");
         _memGetInfo = (delegate* unmanaged<nuint*, nuint*, int>)Find(library, "cuMemGetInfo_v2");
         _memAllocAsync = (delegate* unmanaged<nint*, nuint, nint, int>)Find(library, "cuMemAllocAsync");
         _memFreeAsync = (delegate* unmanaged<nint, nint, int>)Find(library, "cuMemFreeAsync");
+        _memAllocHost = (delegate* unmanaged<void**, nuint, int>)Find(library, "cuMemAllocHost_v2");
+        _memFreeHost = (delegate* unmanaged<void*, int>)Find(library, "cuMemFreeHost");
         _memcpyHtoDAsync = (delegate* unmanaged<nint, void*, nuint, nint, int>)Find(library, "cuMemcpyHtoDAsync_v2");
         _memcpyDtoHAsync = (delegate* unmanaged<void*, nint, nuint, nint, int>)Find(library, "cuMemcpyDtoHAsync_v2");
         _memcpyDtoDAsync = (delegate* unmanaged<nint, nint, nuint, nint, int>)Find(library, "cuMemcpyDtoDAsync_v2");
@@ -129,6 +135,8 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
 
     public int MemPoolSetAttribute(nint pool, int attribute, void* value) => _memPoolSetAttribute(pool, attribute, value);
 
+    public int MemPoolGetAttribute(nint pool, int attribute, void* value) => _memPoolGetAttribute(pool, attribute, value);
+
     public int DevicePrimaryCtxRetain(nint* context, int device) => _devicePrimaryCtxRetain(context, device);
 
     public int CtxSetCurrent(nint context) => _ctxSetCurrent(context);
@@ -138,6 +146,10 @@ internal sealed unsafe class NativeCudaDriver : ICudaDriver
     public int MemAllocAsync(nint* address, nuint bytes, nint stream) => _memAllocAsync(address, bytes, stream);
 
     public int MemFreeAsync(nint address, nint stream) => _memFreeAsync(address, stream);
+
+    public int MemAllocHost(void** address, nuint bytes) => _memAllocHost(address, bytes);
+
+    public int MemFreeHost(void* address) => _memFreeHost(address);
 
     public int MemcpyHtoDAsync(nint target, void* source, nuint bytes, nint stream) => _memcpyHtoDAsync(target, source, bytes, stream);
 

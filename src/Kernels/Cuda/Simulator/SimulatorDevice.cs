@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Bellman.Kernels.Cuda.Ptx;
 using Bellman.Kernels.Cuda.Staging;
 
@@ -24,6 +25,7 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
     private readonly List<Action> _queue = [];
     private uint _blocks = 1;
     private bool _isReplaying;
+    private long _launched;
 
     public override string Name => "simulator";
 
@@ -71,6 +73,12 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
     /// <summary>How many launches and clearings ran on their own, outside recorded steps.</summary>
     public int Called { get; private set; }
 
+    /// <summary>How often the host waited for all that was queued: a card has nothing to do from then on until it is given more.</summary>
+    public int Drains { get; private set; }
+
+    /// <summary>How often the host waited for a copy behind which more work was queued: a card goes on meanwhile.</summary>
+    public int OverlappedWaits { get; private set; }
+
     /// <summary>What each launch did, in order.</summary>
     public List<LaunchReport> Launches { get; } = [];
 
@@ -92,8 +100,11 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
     public override void Download<T>(Tensor source, Span<T> target)
     {
         RequireNotRecording($"waited for {source}");
+        Drains++;
         Span<T>(source, poison: null).CopyTo(target);
     }
+
+    public override Readback CreateReadback(long bytes) => new SimulatedReadback(this, bytes);
 
     public override void Clear(Tensor tensor)
     {
@@ -125,6 +136,7 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
             return;
         }
         if (!_isReplaying) Called++;
+        _launched++;
         using var simulation = new Simulation(kernel, grid, arguments, Locate, Find, Checks, _blocks) { InstructionLimit = InstructionLimit };
         simulation.Run(Seed);
         _blocks += (uint)grid.Blocks;
@@ -178,6 +190,34 @@ internal sealed unsafe class SimulatorDevice : KernelDevice
             {
                 device._isReplaying = false;
             }
+        }
+
+        public override void Dispose() { }
+    }
+
+    /// <summary>The copy is made at once, as the launches before it are done; what counts is whether others follow before it is waited for.</summary>
+    private sealed class SimulatedReadback(SimulatorDevice device, long bytes) : Readback
+    {
+        private readonly byte[] _bytes = new byte[bytes];
+        private Tensor _source;
+        private long _started;
+        private bool _isPending;
+
+        public override void Start(Tensor source)
+        {
+            HostReadback.Fits(source, device, _bytes.Length);
+            device.RequireNotRecording($"copied {source} to the host");
+            Region region = device.Locate(source);
+            new ReadOnlySpan<byte>(region.Allocation.Data + region.Offset, checked((int)region.Bytes)).CopyTo(_bytes);
+            (_source, _started, _isPending) = (source, device._launched, true);
+        }
+
+        public override ReadOnlySpan<T> Wait<T>()
+        {
+            if (_isPending && device._launched == _started) device.Drains++;
+            else if (_isPending) device.OverlappedWaits++;
+            _isPending = false;
+            return MemoryMarshal.Cast<byte, T>(_bytes)[..(int)_source.Length];
         }
 
         public override void Dispose() { }

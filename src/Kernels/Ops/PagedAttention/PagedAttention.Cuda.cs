@@ -57,6 +57,9 @@ internal static partial class PagedAttentionCuda
         device.Launch(Merges[shape], new(qkv.Rows, heads.Heads), [rowSequence, rowLength, sums, scales, y, pageTable.Rows, pageTable.Columns, parts]);
     }
 
+    /// <summary>Bytes of the parts' sums and scales.</summary>
+    public static long Bytes(int rows, AttentionShape heads, int tokens) => (long)rows * heads.Heads * ((tokens + Part - 1) / Part) * (heads.HeadDimension + 2) * sizeof(float);
+
     private static Kernel StageAppend(Shape shape)
     {
         var k = new KernelBuilder($"paged_append_{shape}", AppendThreads);

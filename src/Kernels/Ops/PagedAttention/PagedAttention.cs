@@ -19,6 +19,13 @@ public static class PagedAttention
     /// <param name="pageTokens">P.</param>
     public static int PageFloats(AttentionShape shape, int pageTokens = BlockTokens) => shape.KeyValueHeads * shape.HeadDimension * pageTokens;
 
+    /// <summary>Bytes of memory that a card keeps for <see cref="Forward"/>; 0 elsewhere.</summary>
+    /// <param name="device">Where.</param>
+    /// <param name="rows">Most tokens of one call.</param>
+    /// <param name="shape">Heads.</param>
+    /// <param name="tokens">Most tokens of a sequence.</param>
+    public static long DeviceBytes(Device device, int rows, AttentionShape shape, int tokens) => device is KernelDevice ? PagedAttentionCuda.Bytes(rows, shape, tokens) : 0;
+
     /// <summary>Writes the keys and values of new tokens into their pages.</summary>
     /// <param name="qkv">[n, (H+2K)·D], after the rotary embedding.</param>
     /// <param name="shape">Heads.</param>

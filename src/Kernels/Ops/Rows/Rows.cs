@@ -27,28 +27,13 @@ public static class Rows
         else RowsCpu.Scatter(source, indices, target);
     }
 
-    /// <summary>tensor[to] = tensor[from].</summary>
-    public static void Copy(Tensor tensor, int from, int to) => CopyBetween(tensor, from, tensor, to);
-
-    /// <summary>target[to] = source[from].</summary>
-    public static void CopyBetween(Tensor source, int from, Tensor target, int to)
-    {
-        if (source.Columns != target.Columns) throw new ShapeException($"Rows.CopyBetween: a row of {source} does not fit {target}.");
-        CopyRows("Rows.CopyBetween", source.Slice(from, 1), target.Slice(to, 1));
-    }
-
     /// <summary>Copies all rows of <paramref name="source"/> to the first rows of <paramref name="target"/>.</summary>
     public static void CopyFirst(Tensor source, Tensor target)
     {
         if (source.Columns != target.Columns || source.Rows > target.Rows) throw new ShapeException($"Rows.CopyFirst: {source} does not fit into {target}.");
-        CopyRows("Rows.CopyFirst", source, target);
-    }
-
-    private static void CopyRows(string operation, Tensor source, Tensor target)
-    {
         if (source.Device is KernelDevice device)
         {
-            Contract.Is(target, device, operation, "target", source.Type, target.Rows, source.Columns);
+            Contract.Is(target, device, "Rows.CopyFirst", "target", source.Type, target.Rows, source.Columns);
             RowsCuda.CopyFirst(device, source, target);
         }
         else RowsCpu.CopyFirst(source, target);

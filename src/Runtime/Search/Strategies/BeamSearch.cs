@@ -27,20 +27,16 @@ public sealed class BeamSearch(int width, int expansions = 0, int lookahead = 0)
         List<Growth> growths = [new Growth(tree.Root, _expansions * _width)];
         while (growths.Count > 0)
         {
-            List<SearchNode> candidates = [];
-            foreach (IReadOnlyList<SearchNode> drawn in await tree.Expand(growths)) candidates.AddRange(drawn);
-            foreach (Growth growth in growths) tree.Release(growth.Node);
-            if (_lookahead > 0 && candidates.Count > 0) candidates = await Ahead(tree, candidates);
-            else candidates = [.. candidates.OrderByDescending(x => x.Rank)];
-            growths = [];
             // Samples that drew the same step are as many candidates: likely steps take more of the beam.
-            foreach (SearchNode node in candidates)
+            List<SearchNode> candidates = [];
+            foreach (IReadOnlyList<SearchNode> drawn in await tree.Expand(growths)) candidates.AddRange(drawn.Where(x => x.CanExpand));
+            foreach (Growth growth in growths) tree.Release(growth.Node);
+            Func<SearchNode, float> rank = _lookahead > 0 && candidates.Count > 0 ? await Ahead(tree, candidates) : static x => x.Rank;
+            growths = [];
+            foreach (SearchNode node in (await tree.Keep([candidates], _width, rank))[0])
             {
-                if (node.CanExpand && growths.Count < _width)
-                {
-                    node.IsKept = true;
-                    growths.Add(new Growth(node, _expansions));
-                }
+                node.IsKept = true;
+                growths.Add(new Growth(node, _expansions));
             }
             foreach (SearchNode node in candidates)
                 if (!node.IsKept) tree.Release(node);
@@ -48,10 +44,10 @@ public sealed class BeamSearch(int width, int expansions = 0, int lookahead = 0)
         return null;
     }
 
-    /// <summary>Candidates in the order of what greedy steps from them lead to.</summary>
-    private async Task<List<SearchNode>> Ahead(SearchTree tree, List<SearchNode> candidates)
+    /// <summary>Ranks candidates by what greedy steps from them lead to.</summary>
+    private async Task<Func<SearchNode, float>> Ahead(SearchTree tree, List<SearchNode> candidates)
     {
-        List<SearchNode> distinct = [.. candidates.Distinct().Where(x => x.CanExpand)];
+        List<SearchNode> distinct = [.. candidates.Distinct()];
         IReadOnlyList<SearchNode>[] ends = await tree.Expand([.. distinct.Select(x => new Growth(x, 1, _lookahead))], isGreedy: true);
         var ahead = new Dictionary<SearchNode, float>();
         for (int i = 0; i < distinct.Count; i++)
@@ -60,6 +56,6 @@ public sealed class BeamSearch(int width, int expansions = 0, int lookahead = 0)
             ahead[distinct[i]] = ends[i][0].Rank;
             tree.Release(ends[i][0]);
         }
-        return [.. candidates.OrderByDescending(x => ahead.GetValueOrDefault(x, x.Rank))];
+        return x => ahead.GetValueOrDefault(x, x.Rank);
     }
 }

@@ -18,9 +18,7 @@ public sealed class BestOfActions(int actions) : ISearch
     /// <inheritdoc/>
     public async Task<SearchNode?> Run(SearchTree tree)
     {
-        SearchNode? best = null;
-        foreach (SearchNode node in (await tree.Expand(new Growth(tree.Root, _actions)))[0])
-            if (!node.IsCut && (best is null || node.Rank > best.Rank)) best = node;
-        return best;
+        IReadOnlyList<SearchNode> drawn = (await tree.Expand(new Growth(tree.Root, _actions)))[0];
+        return (await tree.Keep([[.. drawn.Where(x => !x.IsCut)]], 1))[0].FirstOrDefault();
     }
 }

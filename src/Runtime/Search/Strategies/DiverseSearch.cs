@@ -26,14 +26,11 @@ public sealed class DiverseSearch(int subtrees, int expansions) : ISearch
             IReadOnlyList<SearchNode>[] drawn = await tree.Expand([.. tips.Select(x => new Growth(x, _expansions))]);
             foreach (SearchNode tip in tips) tree.Release(tip);
             tips = [];
-            foreach (IReadOnlyList<SearchNode> steps in drawn)
+            foreach (IReadOnlyList<SearchNode> kept in await tree.Keep([.. drawn.Select(x => (IReadOnlyList<SearchNode>)[.. x.Where(y => !y.IsCut)])], 1))
             {
-                SearchNode? best = null;
-                foreach (SearchNode node in steps)
-                    if (!node.IsCut && (best is null || node.Rank > best.Rank)) best = node;
-                if (best is null) continue;
-                best.IsKept = true;
-                if (best.CanExpand) tips.Add(best);
+                if (kept.Count == 0) continue;
+                kept[0].IsKept = true;
+                if (kept[0].CanExpand) tips.Add(kept[0]);
             }
             foreach (IReadOnlyList<SearchNode> steps in drawn)
                 foreach (SearchNode node in steps)
