@@ -49,7 +49,7 @@ internal static class BenchCommand
         Option<int> steps = Opt.Number("--steps", "N", 10, 1, int.MaxValue, "Timed repeats.");
         Option<int> warmUp = Opt.Number("--warmup", "N", 2, 0, int.MaxValue, "Repeats before them; half a second of repeats at least.");
         Option<bool> recompute = Opt.Flag("--recompute", "step: compute activations again in the backward instead of keeping them, as train.recompute does.");
-        Option<bool> profile = Opt.Flag("--profile", "step: say where the time goes, by op, over as many repeats again.");
+        Option<bool> profile = Opt.Flag("--profile", "step: say where the time goes, by op, over as many repeats again, and who holds the memory.");
         Option<bool> json = Opt.Flag("--json", "Print the result as one JSON object.");
         var device = new DeviceOpts();
         var command = new CliCommand("bench", "measures speed and memory of this machine on random weights and tokens")
@@ -59,7 +59,7 @@ internal static class BenchCommand
                 "Sizes: " + string.Join("; ", BenchSize.All.Select(Describe)) + ".",
                 "Tokens of a step are batch x length positions, counted once whatever number of models runs over them. GFLOP/s count two operations for each weight in a matrix product and token, "
                 + "twice that backward, and attention without its mask. The peak is what fused multiply-adds reach in registers on all threads, measured in the same run. Rates are of the median repeat. fwdbwd leaves out "
-                + "the optimiser's step, not its memory. gemm packs W once before it times. decode counts the bytes of all weights and of keys and values for each token of the batch, and sets them beside a loop that only reads memory, run after each repeat; small models fit into caches and pass it. search runs once each way: a tree that all paths share, caches of each path's own, and the whole text "
+                + "the optimiser. gemm packs W once before it times. decode counts the bytes of all weights and of keys and values for each token of the batch, and sets them beside a loop that only reads memory, run after each repeat; small models fit into caches and pass it. search runs once each way: a tree that all paths share, caches of each path's own, and the whole text "
                 + "again for each step; its times are comparable within one run only.",
             ],
             Examples =
@@ -199,6 +199,10 @@ internal static class BenchCommand
         }
         double alone = profile.Seconds - profile.Parts.Sum(x => x.Seconds);
         output.WriteLine(string.Create(CultureInfo.InvariantCulture, $"  {"one thread alone",-40} {1e3 * alone / profile.Repeats,9:0.000} ms {alone / profile.Seconds,6:P1}"));
+        if (result.Memory is not { } memory) return;
+        output.WriteLine($"who holds the memory on {device.Name}:");
+        foreach (MemoryPart part in memory) output.WriteLine($"  {part.Name,-56} {Sizes.Text(part.Bytes),9}");
+        if (device == Device.Cpu) output.WriteLine($"  {"runtime, program, packed weights",-56} {Sizes.Text(result.PeakMemoryBytes - memory.Sum(x => x.Bytes)),9}");
     }
 
     private static string Share(BenchTimes times, BenchResult result) => result.PeakGflops is { } peak ? string.Create(CultureInfo.InvariantCulture, $" {times.Gflops / peak,6:P1}") : "";
@@ -239,6 +243,18 @@ internal static class BenchCommand
                 json.WriteNumber("share", Digits(part.Seconds / profile.Seconds));
                 json.WriteNumber("seconds", Digits(part.Seconds / profile.Repeats));
                 if (part.Flops > 0) json.WriteNumber("gflops", Digits(part.Flops / part.Seconds / 1e9));
+                json.WriteEndObject();
+            }
+            json.WriteEndArray();
+        }
+        if (result.Memory is { } memory)
+        {
+            json.WriteStartArray("memory");
+            foreach (MemoryPart part in memory)
+            {
+                json.WriteStartObject();
+                json.WriteString("part", part.Name);
+                json.WriteNumber("mb", Math.Round(part.Bytes / 1048576.0, 1));
                 json.WriteEndObject();
             }
             json.WriteEndArray();

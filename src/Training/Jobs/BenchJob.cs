@@ -47,8 +47,8 @@ public sealed class BenchJob
         if (objective == BenchObjective.Oreo) flops += 3 * size.ForwardFlops(size.Length, valueHead: true);
         double tokens = (double)size.Batch * size.Length;
         double[] seconds = Time(step.Run, "steps", progress, cancellation);
-        BenchProfile? profile = Profiles ? Profile(step.Run) : null;
-        return Finish(new BenchTimes(seconds, tokens, tokens * flops), before) with { Profile = profile };
+        BenchResult result = Finish(new BenchTimes(seconds, tokens, tokens * flops), before);
+        return Profiles ? result with { Profile = Profile(step.Run), Memory = step.Memory } : result;
     }
 
     private BenchProfile Profile(Action once)

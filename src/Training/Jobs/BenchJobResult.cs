@@ -61,6 +61,9 @@ public record BenchResult(BenchTimes Times, double? PeakGflops, long PeakMemoryB
     /// <summary>Where the time of further repeats went, and how many there were; null unless asked for.</summary>
     public BenchProfile? Profile { get; init; }
 
+    /// <summary>Who holds the memory, as planned; null unless a profile was asked for.</summary>
+    public IReadOnlyList<MemoryPart>? Memory { get; init; }
+
     /// <summary>Share of <see cref="PeakGflops"/> that was reached.</summary>
     public double? ShareOfPeak => Times.Gflops / PeakGflops;
 }

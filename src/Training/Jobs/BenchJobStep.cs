@@ -31,7 +31,10 @@ internal sealed class BenchJobStep : IDisposable
         _rows.Fill(trajectories, [.. Enumerable.Range(0, size.Batch)]);
         _actions = tokens - size.Batch;
         TrainedModel Learner(string name, DecoderModel model) =>
-            new(name, model, new AdamWOptimizer(model, new AdamWOptions { WeightDecay = 0.1 }), new LearningRateSchedule(ScheduleShape.Constant, LearningRate, 0, 0)) { Recompute = recomputes };
+            new(name, model, new AdamWOptimizer(model, new AdamWOptions { WeightDecay = 0.1 }, reserve: _optimises), new LearningRateSchedule(ScheduleShape.Constant, LearningRate, 0, 0)) { Recompute = recomputes };
+        bool withValue = objective == BenchObjective.Oreo;
+        var planned = new PlannedModels(size.Model, withValue ? size.Model : null, withValue ? size.Model with { IsValueModel = true, TieWordEmbeddings = false } : null, device) { Recompute = recomputes };
+        Memory = [.. MemoryPlan.Of(planned, tokens, size.Batch).Where(x => _optimises || x.Name != MemoryPlan.MomentsOf("policy"))];
         try
         {
             LanguageModel policy = LanguageModel.Create(size.Model, seed, device, trainable: true);
@@ -48,7 +51,8 @@ internal sealed class BenchJobStep : IDisposable
                     _method = new KtoMethod(Learner("policy", policy), KtoData.Prepare(trajectories, policy, new KtoOptions(), seed), new KtoOptions(), tokens, size.Batch);
                     return;
             }
-            LanguageModel reference = policy.Clone();
+            // Frozen, as training loads it: the same weights from the same seed.
+            LanguageModel reference = LanguageModel.Create(size.Model, seed, device, weights: device == Device.Cpu ? WeightFormat.F32 : null);
             _models.Add(reference);
             var value = ValueModel.FromLanguageModel(policy, trainable: true);
             _models.Add(value);
@@ -61,6 +65,9 @@ internal sealed class BenchJobStep : IDisposable
         }
     }
 
+    /// <summary>Who holds the memory.</summary>
+    public IReadOnlyList<MemoryPart> Memory { get; }
+
     /// <summary>One update.</summary>
     public void Run()
     {
@@ -70,11 +77,7 @@ internal sealed class BenchJobStep : IDisposable
         _method.Accumulate(_rows, totals, _optimises ? UpdatePart.Whole : UpdatePart.First);
         _method.Report(_metrics);
         foreach (TrainedModel model in _method.Models)
-        {
             if (_optimises) model.Optimizer.ReadGradientNorm();
-            // Packing the weights belongs to a step, whether or not they have changed.
-            else model.Model.WeightsChanged();
-        }
         _method.AfterUpdate();
     }
 

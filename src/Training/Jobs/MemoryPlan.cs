@@ -42,21 +42,28 @@ public static class MemoryPlan
             // A card computes with rounded weights and keeps the exact ones beside them.
             if (rounded == Float) parts.Add(new MemoryPart($"{name}: weights and gradients", 2 * Float * count));
             else parts.Add(new MemoryPart($"{name}: bfloat16 and float32 weights, gradients", (rounded + 2 * Float) * count));
-            parts.Add(new MemoryPart($"{name}: AdamW moments", 2 * Float * count));
+            parts.Add(new MemoryPart(MomentsOf(name), 2 * Float * count));
         }
         Learner("policy", policy);
         if (reference is not null) parts.Add(new MemoryPart("reference: weights", rounded * ParameterCount(reference)));
         if (value is not null) Learner("value model", value);
-        using Arena measure = Arena.Measure(device);
-        new DecoderActivations(policy).Take(measure, tokens, kept);
-        if (reference is not null) new DecoderActivations(reference).Take(measure, tokens, KeptActivations.Nothing);
-        if (value is not null) new DecoderActivations(value).Take(measure, tokens, kept);
-        // Hidden states of the rows that the head looks at, their gradients, and the reference's.
-        long head = rounded * tokens * policy.HiddenSize * (reference is null ? 2 : 3);
+        string activations = $"activations of {tokens} tokens";
+        long Taken(ModelConfig config, KeptActivations keeps)
+        {
+            using Arena measure = Arena.Measure(device);
+            new DecoderActivations(config).Take(measure, tokens, keeps);
+            return measure.Peak;
+        }
         long scratch = LmHead.ScratchBytes(device, tokens, policy.VocabularySize, policy.HiddenSize, reference is not null);
-        foreach ((ModelConfig? config, KeptActivations its) in (ReadOnlySpan<(ModelConfig?, KeptActivations)>)[(policy, kept), (reference, KeptActivations.Nothing), (value, kept)])
-            if (config is not null) scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(device, config, tokens, sequences, its));
-        parts.Add(new MemoryPart($"activations of {tokens} tokens", measure.Peak + head + scratch));
+        foreach ((string name, ModelConfig? config, KeptActivations keeps) in (ReadOnlySpan<(string, ModelConfig?, KeptActivations)>)[("policy", policy, kept), ("reference", reference, KeptActivations.Nothing), ("value model", value, kept)])
+        {
+            if (config is null) continue;
+            parts.Add(new MemoryPart($"{activations}: {name}", Taken(config, keeps)));
+            scratch = Math.Max(scratch, DecoderActivations.ScratchBytes(device, config, tokens, sequences, keeps));
+        }
+        // Hidden states of the rows that the head looks at, their gradients, and the reference's.
+        parts.Add(new MemoryPart($"{activations}: head", rounded * tokens * policy.HiddenSize * (reference is null ? 2 : 3)));
+        parts.Add(new MemoryPart($"{activations}: shared by all passes", scratch));
         long panel = LmHead.DeviceBytes(device, tokens, policy.VocabularySize, policy.HiddenSize, reference is not null);
         if (panel > 0) parts.Add(new MemoryPart("gradient of the head's logits, a panel at a time", panel));
         return parts;
@@ -113,6 +120,9 @@ public static class MemoryPlan
         }
         return low;
     }
+
+    /// <summary>How the plan calls the moments of a model.</summary>
+    internal static string MomentsOf(string model) => $"{model}: AdamW moments";
 
     private static string MiB(long bytes) => $"{bytes / 1048576.0:F0} MiB";
 

@@ -34,30 +34,26 @@ public sealed class AdamWOptimizer : IDisposable
 
     private readonly DecoderModel _model;
     private readonly AdamWOptions _options;
-    private readonly Arena _memory;
-    private readonly AdamWTensors _tensors;
+    private readonly Arena _numbers;
     private readonly GradientTensors _gradients;
     private readonly Tensor _settings, _norm;
+    private Arena? _moments;
+    private AdamWTensors? _tensors;
 
     /// <summary>Moments of zero for a model that keeps gradients.</summary>
-    public AdamWOptimizer(DecoderModel model, AdamWOptions options)
+    /// <param name="model">The model.</param>
+    /// <param name="options">Constants.</param>
+    /// <param name="reserve">Whether the moments' memory is taken now, or when the first step begins.</param>
+    public AdamWOptimizer(DecoderModel model, AdamWOptions options, bool reserve = true)
     {
         if (!model.Parameters.Trainable) throw new BellmanException("AdamW: the model keeps no gradients; load it with trainable: true.");
         _model = model;
         _options = options;
-        IReadOnlyList<Parameter> parameters = model.Parameters.Items;
-        using (Device.Holding("AdamW moments"))
-            _memory = new Arena(model.Device, 2 * parameters.Sum(x => (x.Length * sizeof(float) + 63) / 64 * 64) + 2 * 64);
-        _settings = _memory.Take(DType.F64, 1, AdamWSettings.Numbers);
-        _norm = _memory.Take(DType.F64, 1, 1);
-        var tensors = new AdamWTensor[parameters.Count];
-        for (int i = 0; i < tensors.Length; i++)
-        {
-            Parameter p = parameters[i];
-            tensors[i] = new AdamWTensor(p.Master, p.Gradient, _memory.Take(p.Rows, p.Columns), _memory.Take(p.Rows, p.Columns), p.Decays, p.IsRounded ? p.Value : default);
-        }
-        _tensors = new AdamWTensors(tensors);
-        _gradients = new GradientTensors([.. parameters.Select(x => x.Gradient)]);
+        _numbers = new Arena(model.Device, sizeof(double) * (AdamWSettings.Numbers + 1) + 2 * 64);
+        _settings = _numbers.Take(DType.F64, 1, AdamWSettings.Numbers);
+        _norm = _numbers.Take(DType.F64, 1, 1);
+        _gradients = new GradientTensors([.. model.Parameters.Items.Select(x => x.Gradient)]);
+        if (reserve) Reserve();
     }
 
     /// <summary>Steps taken.</summary>
@@ -78,6 +74,7 @@ public sealed class AdamWOptimizer : IDisposable
     /// <param name="learningRate">η of this step.</param>
     public void Begin(double learningRate)
     {
+        Reserve();
         Span<double> numbers = stackalloc double[AdamWSettings.Numbers];
         new AdamWSettings(learningRate, _options.Beta1, _options.Beta2, _options.Epsilon, _options.WeightDecay, _options.ClipNorm).Write(++Steps, numbers);
         _model.Device.Upload<double>(numbers, _settings);
@@ -87,7 +84,7 @@ public sealed class AdamWOptimizer : IDisposable
     /// Clips by the norm measured last and updates the weights with what <see cref="Begin"/> uploaded; <see cref="DecoderModel.WeightsChanged"/>
     /// is to follow. A norm that is not finite changes nothing.
     /// </summary>
-    public void Step() => AdamW.Step(_tensors, _settings, _norm);
+    public void Step() => AdamW.Step(_tensors!, _settings, _norm);
 
     /// <summary>Writes moments and step count to a safetensors file.</summary>
     public void Save(string path) => SafetensorsWriter.Write(path, Entries().Select(x => SafetensorsTensor.From(x.Name, [x.Tensor.Rows, x.Tensor.Columns], x.Tensor, DType.F32)),
@@ -112,18 +109,34 @@ public sealed class AdamWOptimizer : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        _tensors.Dispose();
+        _tensors?.Dispose();
         _gradients.Dispose();
-        _memory.Dispose();
+        _moments?.Dispose();
+        _numbers.Dispose();
+    }
+
+    private AdamWTensors Reserve()
+    {
+        if (_tensors is not null) return _tensors;
+        IReadOnlyList<Parameter> parameters = _model.Parameters.Items;
+        using (Device.Holding("AdamW moments")) _moments = new Arena(_model.Device, 2 * parameters.Sum(x => (x.Length * sizeof(float) + 63) / 64 * 64));
+        var tensors = new AdamWTensor[parameters.Count];
+        for (int i = 0; i < tensors.Length; i++)
+        {
+            Parameter p = parameters[i];
+            tensors[i] = new AdamWTensor(p.Master, p.Gradient, _moments.Take(p.Rows, p.Columns), _moments.Take(p.Rows, p.Columns), p.Decays, p.IsRounded ? p.Value : default);
+        }
+        return _tensors = new AdamWTensors(tensors);
     }
 
     private IEnumerable<(string Name, Tensor Tensor)> Entries()
     {
-        for (int i = 0; i < _tensors.Items.Length; i++)
+        AdamWTensors tensors = Reserve();
+        for (int i = 0; i < tensors.Items.Length; i++)
         {
             string name = _model.Parameters.Items[i].Parts[0].Name;
-            yield return ("first_moment." + name, _tensors.Items[i].FirstMoment);
-            yield return ("second_moment." + name, _tensors.Items[i].SecondMoment);
+            yield return ("first_moment." + name, tensors.Items[i].FirstMoment);
+            yield return ("second_moment." + name, tensors.Items[i].SecondMoment);
         }
     }
 }

@@ -25,7 +25,7 @@ public sealed class MemoryPlanTests
         Assert.Equal((8 * count, 8 * count, 4 * count), (cpu["policy: weights and gradients"], cpu["policy: AdamW moments"], cpu["reference: weights"]));
         Assert.Equal((10 * count, 8 * count, 2 * count), (card["policy: bfloat16 and float32 weights, gradients"], card["policy: AdamW moments"], card["reference: weights"]));
         Assert.Equal(10 * critic, card["value model: bfloat16 and float32 weights, gradients"]);
-        Assert.True(card["activations of 100 tokens"] < 0.6 * cpu["activations of 100 tokens"]);
+        Assert.True(card["activations of 100 tokens: policy"] < 0.6 * cpu["activations of 100 tokens: policy"]);
         // Six sums and two targets' logits a token in float32; the logits' gradient in bfloat16, rows of 24 for 19 ids.
         Assert.Equal(100 * ((6 + 2) * 4 + 24 * 2), card["gradient of the head's logits, a panel at a time"]);
     }
@@ -46,7 +46,7 @@ public sealed class MemoryPlanTests
         TrainedModel Trained(string name, DecoderModel model) => new(name, model, new AdamWOptimizer(model, new AdamWOptions()), new LearningRateSchedule(ScheduleShape.Constant, 1e-3, 0, 0)) { Recompute = recompute };
         using var method = new OreoMethod(Trained("policy", policy), Trained("value", value), reference, new OreoOptions(), Tokens, Sequences);
         IReadOnlyList<MemoryPart> plan = MemoryPlan.Of(new(Config, Config, Value, place) { Recompute = recompute }, Tokens, Sequences);
-        long activations = plan.Single(x => x.Name.StartsWith("activations", StringComparison.Ordinal)).Bytes;
+        long activations = plan.Where(x => x.Name.StartsWith("activations", StringComparison.Ordinal)).Sum(x => x.Bytes);
         Assert.InRange(method.ActivationBytes, activations, 1.1 * activations);
         if (!card) return;
         long taken = device.Memory!.Value.Total - device.Memory!.Value.Free, planned = plan.Sum(x => x.Bytes) - plan[^1].Bytes;
@@ -57,7 +57,7 @@ public sealed class MemoryPlanTests
     public void Recomputing_leaves_little_of_a_deep_models_activations()
     {
         ModelConfig deep = Config with { Layers = 24 };
-        long Activations(bool recompute) => MemoryPlan.Of(new(deep, null, null, Device.Cpu) { Recompute = recompute }, 1000, 8).Single(x => x.Name.StartsWith("activations", StringComparison.Ordinal)).Bytes;
+        long Activations(bool recompute) => MemoryPlan.Of(new(deep, null, null, Device.Cpu) { Recompute = recompute }, 1000, 8).Where(x => x.Name.StartsWith("activations", StringComparison.Ordinal)).Sum(x => x.Bytes);
         Assert.True(Activations(true) < 0.3 * Activations(false), $"{Activations(true)} of {Activations(false)} bytes");
     }
 
