@@ -52,6 +52,12 @@ public sealed class DataReport
     /// <summary>Mean reward; 0 when nothing was kept.</summary>
     public double MeanReward => Kept == 0 ? 0 : _rewards / Kept;
 
+    /// <summary>Smallest reward kept.</summary>
+    public double LowestReward { get; private set; } = double.PositiveInfinity;
+
+    /// <summary>Largest reward kept.</summary>
+    public double HighestReward { get; private set; } = double.NegativeInfinity;
+
     /// <summary>Action tokens.</summary>
     public long ActionTokens { get; private set; }
 
@@ -75,7 +81,7 @@ public sealed class DataReport
         return Kept == 0
             ? $"{Read} records read, none kept; {dropped}"
             : string.Create(CultureInfo.InvariantCulture,
-                $"{Read} records read, {Kept} kept of {Groups} questions; {dropped}; tokens {ShortestTokens} to {LongestTokens}, mean {MeanTokens:F1}; {ActionTokens} actions, {States} states; mean reward {MeanReward:F3}");
+                $"{Read} records read, {Kept} kept of {Groups} questions; {dropped}; tokens {ShortestTokens} to {LongestTokens}, mean {MeanTokens:F1}; {ActionTokens} actions, {States} states; {(LowestReward < HighestReward ? $"mean reward {MeanReward:F3}" : $"every reward {LowestReward:0.###}")}");
     }
 
     /// <summary>What to do where nothing was kept, by the reason that dropped most.</summary>
@@ -110,6 +116,8 @@ public sealed class DataReport
         ActionTokens += trajectory.ActionCount;
         States += trajectory.StateCount;
         _rewards += trajectory.Reward;
+        LowestReward = Math.Min(LowestReward, trajectory.Reward);
+        HighestReward = Math.Max(HighestReward, trajectory.Reward);
         if (trajectory.Group is { } group) _groups.Add(group);
     }
 

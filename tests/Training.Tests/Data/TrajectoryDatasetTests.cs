@@ -50,6 +50,7 @@ public sealed class TrajectoryDatasetTests
         TrajectoryDataset data = Load(Lines, new DatasetOptions { Empty = DropPolicy.Drop, MinReward = 1 });
         Assert.Equal([1, 4], data.Trajectories.Select(x => x.Line));
         Assert.Equal(1, data.Report.Dropped(DropReason.LowReward));
+        Assert.EndsWith("; every reward 1", data.Report.ToString(), StringComparison.Ordinal);
         Assert.Equal([1], Load(Lines, new DatasetOptions { Limit = 1 }).Trajectories.Select(x => x.Line));
     }
 
