@@ -13,7 +13,8 @@ internal static class GroupProbes
 
     public static IEnumerable<InstructionProbe> All() =>
     [
-        .. from columns in (int[])[128, 256] from alongA in (bool[])[true, false] from alongB in (bool[])[true, false] select Product(columns, alongA, alongB),
+        .. from columns in (int[])[64, 128, 256] from alongA in (bool[])[true, false] from alongB in (bool[])[true, false] select Product(columns, alongA, alongB),
+        .. from columns in (int[])[64, 128] from alongB in (bool[])[true, false] select LeftInRegisters(columns, alongB),
         // Registers change hands as in the products' kernels, 3 · 168 = 40 + 2 · 232: what does not add up waits for ever.
         InstructionProbes.Make("setmaxnreg", [Forms.MoreRegisters, Forms.FewerRegisters], new(1), [1], 1, ProbeWords.Bits, (k, _, target, thread) =>
         {
@@ -22,12 +23,43 @@ internal static class GroupProbes
         }, 3 * Threads),
     ];
 
+    // 64×16 numbers, each other than its neighbours, in registers.
+    private static InstructionProbe LeftInRegisters(int columns, bool alongB) => InstructionProbes.Make(
+        $"wgmma n{columns} r{(alongB ? "k" : "t")}", [columns == 64 ? Forms.GroupMultiplyRegisters64 : Forms.GroupMultiplyRegisters128], new(1), [1], columns / 2, ProbeWords.Bits,
+        (k, _, target, thread) =>
+        {
+            var b = new GroupTile(k, k.ArgumentMap("b", GroupTile.BoxRows(alongB, columns)), alongB, columns, 1);
+            Mbarriers full = k.Mbarriers(1);
+            S32 zero = k.Integer(0);
+            k.If(thread.Is(0), () =>
+            {
+                full.Init(1);
+                k.MbarrierFence();
+            });
+            k.Barrier();
+            k.If(thread.Is(0), () =>
+            {
+                full.ArriveExpecting(zero, b.Bytes);
+                b.Copy(b.Buffer(zero), zero, zero, full.Address(zero));
+            });
+            full.Wait(zero, zero);
+            F32 Number(int i) => ((thread * 8 + i) % 11 - 5).ToF32();
+            Packed[] left = [.. Enumerable.Range(0, 4).Select(i => Packed.Of(Number(2 * i), Number(2 * i + 1)))];
+            var sums = new GroupAccumulator(k, columns);
+            k.GroupFence();
+            k.GroupMultiply(sums, left, b.Descriptor(b.Buffer(zero), 16), thread < 0, alongB);
+            k.GroupCommit();
+            k.GroupWait(0);
+            for (int octet = 0; octet < columns / 8; octet++)
+                for (int register = 0; register < 4; register++) target[octet * 4 + register] = sums[octet, register].Bits();
+        }, Threads) with { MatrixRows = [alongB ? columns : 64] };
+
     private static InstructionProbe Product(int columns, bool alongA, bool alongB)
     {
         Form[] forms =
         [
             Forms.ParameterAddress, Forms.GenericParameter, Forms.MbarrierInit, Forms.MbarrierArrive, Forms.MbarrierExpect, Forms.MbarrierWait, Forms.MbarrierFence, Forms.ProxyFence,
-            Forms.TensorCopy, Forms.GroupFence, Forms.GroupCommit, Forms.GroupWait, columns == 128 ? Forms.GroupMultiply128 : Forms.GroupMultiply256,
+            Forms.TensorCopy, Forms.GroupFence, Forms.GroupCommit, Forms.GroupWait, columns == 64 ? Forms.GroupMultiply64 : columns == 128 ? Forms.GroupMultiply128 : Forms.GroupMultiply256,
         ];
         string Name(bool along) => along ? "k" : "t";
         // A matrix that lies the other way has only 64 rows of 64: the other squares are outside and read as zero.

@@ -133,6 +133,9 @@ internal static class KernelList
         // Enough rows for wide tiles.
         MatMul.Forward(G(3 * 128, C), groupWeight, default, G(3 * 128, 8));
         MatMul.BackwardWeight(G(T, 8), G(T, C), hopper.Create(DType.F32, 8, C), default, null!);
+        foreach (int dimension in (int[])[64, 128])
+            Attention.Forward(
+                G(T, 4 * dimension), new AttentionShape(2, 1, dimension), hopper.Create<int>([0, T], 2, 1), G(T, 2 * dimension), hopper.Create(DType.F32, T, 2), null!);
         var groupHead = new LmHeadInput(G(T, C), groupWeight, 2);
         Tensor Column() => hopper.Create(DType.F32, T, 1);
         var groupOutput = new LmHeadOutput(Column(), Column(), Column(), Column(), Column(), Column());

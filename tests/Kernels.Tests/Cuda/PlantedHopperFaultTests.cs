@@ -19,6 +19,7 @@ public sealed class PlantedHopperFaultTests
         None, NoInit, NoMbarrierFence, NoBarrierAfterInit, TwiceInit, InitByAll, TooFewBytes, TooManyBytes, CrookedBuffer, BeyondShared, CopyByAll, NoMap, NoArrival, TwoArrivals, NoWait,
         WrongParity, OddParity, ReadEarly, StoreOnMbarrier, NoProxyFence, NoBarrierAfterStore, NoGroupFence, TouchedAfterFence, HalfAWarp, OneWarpLess, ReadSumsEarly, WriteSumsEarly, NoGroupWait,
         OverwriteUnderWay, PlainDescriptor, AddToNothing, OverwriteUnread, ForgottenCopy, OneLaneWaits,
+        LeftTouchedAfterFence, LeftTouchedUnderWay,
     }
 
     public static TheoryData<Misuse, string, string> Misuses => new()
@@ -56,6 +57,8 @@ public sealed class PlantedHopperFaultTests
         { Misuse.PlainDescriptor, nameof(FaultKind.BadDescriptor), "swizzled over 128 bytes" },
         { Misuse.AddToNothing, nameof(FaultKind.UnsetRegister), "which nothing has set" },
         { Misuse.ForgottenCopy, nameof(FaultKind.ForgottenCopy), "that nobody waited for" },
+        { Misuse.LeftTouchedAfterFence, nameof(FaultKind.MissingFence), "was written after the last fence" },
+        { Misuse.LeftTouchedUnderWay, nameof(FaultKind.PendingProduct), "which a matrix product under way reads" },
         { Misuse.OneLaneWaits, nameof(FaultKind.SharedRace), "with no barrier in between" },
     };
 
@@ -165,6 +168,7 @@ public sealed class PlantedHopperFaultTests
         if (Is(Misuse.HalfAWarp)) k.If(k.Lane < 16, Products);
         else if (Is(Misuse.OneWarpLess)) k.If(thread < 96, Products);
         else Products();
+        LeftInRegisters(k, misuse, b, bufferB);
         if (Is(Misuse.ReadSumsEarly)) _ = sums[0, 0];
         if (Is(Misuse.WriteSumsEarly)) Touch();
         if (Is(Misuse.OverwriteUnderWay)) again();
@@ -173,6 +177,23 @@ public sealed class PlantedHopperFaultTests
         for (int octet = 0; octet < 16; octet++)
             for (int register = 0; register < 4; register += 2)
                 target.Row((k.Warp << 4) + Accumulator.Row(k.Lane, register), 128).Store(Accumulator.Column(k.Lane, 0) + 8 * octet, [sums[octet, register], sums[octet, register + 1]]);
+    }
+
+    // A product with its left operand in registers, whose result nobody wants.
+    private static void LeftInRegisters(KernelBuilder k, Misuse misuse, GroupTile b, S32 bufferB)
+    {
+        if (misuse is not (Misuse.None or Misuse.LeftTouchedAfterFence or Misuse.LeftTouchedUnderWay)) return;
+        var sums = new GroupAccumulator(k, 128);
+        Variable<S32>[] left = k.Variables<S32>(4, 0);
+        Packed[] operand = [.. left.Select(x => Packed.From(new(k, x.Register, 0)))];
+        Pred never = k.Thread < 0;
+        void Touch() => k.EmitTo(Forms.MovB32, left[2].Register, ((S32)1).Value);
+        k.GroupFence();
+        if (misuse == Misuse.LeftTouchedAfterFence) Touch();
+        k.GroupMultiply(sums, operand, b.Descriptor(bufferB, 0), never, alongB: true);
+        if (misuse == Misuse.LeftTouchedUnderWay) Touch();
+        k.GroupCommit();
+        k.GroupWait(0);
     }
 
     // Another copy into the same buffer.

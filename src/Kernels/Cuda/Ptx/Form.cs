@@ -89,7 +89,10 @@ internal enum FormKind
     /// <summary>Waits until at most the immediate's number of groups of matrix products is under way.</summary>
     GroupWait,
 
-    /// <summary>Asynchronous matrix product of four warps from shared memory: two descriptors, whether to add; the immediate's bits 0 and 1 say which operands lie the other way.</summary>
+    /// <summary>
+    /// Asynchronous matrix product of four warps: the left operand's descriptor in shared memory or its four registers, the right one's descriptor, whether to add;
+    /// the immediate's bits 0 and 1 say which operands lie the other way.
+    /// </summary>
     GroupMultiply,
 
     /// <summary>Gives registers back or asks for more: the immediate is the number a thread.</summary>
@@ -184,6 +187,9 @@ internal sealed unsafe class Form
 
     /// <summary>Registers that are loaded or stored by one instruction.</summary>
     public int Values => Kind == FormKind.Load ? Destinations.Length : Sources.Length - 1;
+
+    /// <summary>For matrix products of warp groups: whether the left operand comes in registers.</summary>
+    public bool LeftInRegisters => Kind == FormKind.GroupMultiply && Sources.Length == 6;
 
     /// <inheritdoc/>
     public override string ToString() => Spelling;

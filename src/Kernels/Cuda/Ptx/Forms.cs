@@ -164,7 +164,8 @@ internal static unsafe class Forms
     public static readonly Form GroupFence = Hopper("wgmma.fence.sync.aligned", FormKind.GroupFence, [], []);
     public static readonly Form GroupCommit = Hopper("wgmma.commit_group.sync.aligned", FormKind.GroupCommit, [], []);
     public static readonly Form GroupWait = Hopper("wgmma.wait_group.sync.aligned", FormKind.GroupWait, [], []);
-    public static readonly Form GroupMultiply128 = GroupMultiply(128), GroupMultiply256 = GroupMultiply(256);
+    public static readonly Form GroupMultiply64 = GroupMultiply(64), GroupMultiply128 = GroupMultiply(128), GroupMultiply256 = GroupMultiply(256);
+    public static readonly Form GroupMultiplyRegisters64 = GroupMultiply(64, B32, B32, B32, B32), GroupMultiplyRegisters128 = GroupMultiply(128, B32, B32, B32, B32);
     public static readonly Form MoreRegisters = Hopper("setmaxnreg.inc.sync.aligned.u32", FormKind.SetRegisters, [], []);
     public static readonly Form FewerRegisters = Hopper("setmaxnreg.dec.sync.aligned.u32", FormKind.SetRegisters, [], []);
 
@@ -194,8 +195,9 @@ internal static unsafe class Forms
     private static Form Hopper(string spelling, FormKind kind, RegisterType[] destinations, RegisterType[] sources) =>
         new() { Spelling = spelling, Kind = kind, Destinations = destinations, Sources = sources, Isa = 80, Target = 90 };
 
-    private static Form GroupMultiply(int columns) => Hopper(
-        $"wgmma.mma_async.sync.aligned.m64n{columns}k16.f32.bf16.bf16", FormKind.GroupMultiply, [.. Enumerable.Repeat(F32, columns / 2)], [B64, B64, Pred]);
+    private static Form GroupMultiply(int columns, params RegisterType[] left) => Hopper(
+        $"wgmma.mma_async.sync.aligned.m64n{columns}k16.f32.bf16.bf16", FormKind.GroupMultiply, [.. Enumerable.Repeat(F32, columns / 2)],
+        [.. left.Length == 0 ? [B64] : left, B64, Pred]);
 
     private static Form Shuffle(string spelling, RegisterType type) =>
         new() { Spelling = spelling, Kind = FormKind.Shuffle, Destinations = [type], Sources = [type] };

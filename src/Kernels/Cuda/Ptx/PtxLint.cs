@@ -139,7 +139,7 @@ internal static partial class PtxLint
             FormKind.Special or FormKind.SharedAddress or FormKind.Parameter or FormKind.CopyWait or FormKind.Barrier or FormKind.WarpBarrier or FormKind.Vote => 1,
             FormKind.CopyAsync or FormKind.ParameterAddress or FormKind.MbarrierInit or FormKind.MbarrierArrive or FormKind.GroupWait or FormKind.SetRegisters => 1,
             FormKind.Shuffle => 3,
-            FormKind.GroupMultiply => 4,
+            FormKind.GroupMultiply => form.LeftInRegisters ? 3 : 4,
             _ => 0,
         };
         if (received.Length != form.Destinations.Length + form.Sources.Length + literals) return false;

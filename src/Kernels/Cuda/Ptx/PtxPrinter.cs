@@ -89,6 +89,8 @@ internal static class PtxPrinter
             FormKind.TensorCopy => $"{x.Form} [{S(0)}], [{S(1)}, {{{S(2)}, {S(3)}}}], [{S(4)}]",
             FormKind.ProxyFence or FormKind.MbarrierFence or FormKind.GroupFence or FormKind.GroupCommit => x.Form.Spelling,
             FormKind.GroupWait or FormKind.SetRegisters => $"{x.Form} {x.Immediate}",
+            FormKind.GroupMultiply when x.Form.LeftInRegisters =>
+                $"{x.Form} {Braced(x.Destinations, names)}, {Braced(x.Sources.AsSpan(0, 4), names)}, {S(4)}, {S(5)}, 1, 1, {x.Immediate >> 1}",
             FormKind.GroupMultiply => $"{x.Form} {Braced(x.Destinations, names)}, {S(0)}, {S(1)}, {S(2)}, 1, 1, {x.Immediate & 1}, {x.Immediate >> 1}",
             FormKind.If => $"@!{S(0)} bra {labels.Of(x.Partner)}",
             // Falls past the other branch, which begins here.

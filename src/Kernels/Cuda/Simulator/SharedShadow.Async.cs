@@ -18,7 +18,13 @@ internal sealed partial class SharedShadow
     /// <summary>Lanes of a warp arrive.</summary>
     public void Release(int warp, uint mask, uint[] knowledge)
     {
-        for (int other = 0; other < _warps; other++) knowledge[other] = Math.Max(knowledge[other], _known[warp * _warps + other]);
+        // What these lanes have learnt from another mbarrier they tell on, though not all lanes of the warp know it.
+        bool learnt = (mask & ~_partialLanes[warp]) == 0;
+        for (int other = 0; other < _warps; other++)
+        {
+            uint known = _known[warp * _warps + other];
+            knowledge[other] = Math.Max(knowledge[other], learnt ? Math.Max(known, _partial[warp * _warps + other]) : known);
+        }
         knowledge[warp] = Math.Max(knowledge[warp], mask == LaneMath.All ? _clock[warp] : _met[warp] - 1);
         _clock[warp]++;
     }

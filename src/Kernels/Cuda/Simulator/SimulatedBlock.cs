@@ -35,6 +35,9 @@ internal sealed unsafe class SimulatedWarp : IDisposable
     /// <summary>For each register, when it was last written by something else than a product, and the products under way that will write it.</summary>
     public readonly int[] WrittenAt, UnderWay;
 
+    /// <summary>For each register, the products under way that read it.</summary>
+    public readonly int[] ReadUnderWay;
+
     /// <summary>Registers that a finished product has written.</summary>
     public readonly byte[] Accumulated;
 
@@ -55,6 +58,7 @@ internal sealed unsafe class SimulatedWarp : IDisposable
         Set = new uint[registers];
         WrittenAt = new int[registers];
         UnderWay = new int[registers];
+        ReadUnderWay = new int[registers];
         Accumulated = new byte[registers];
     }
 
@@ -67,6 +71,7 @@ internal sealed unsafe class SimulatedWarp : IDisposable
         Array.Clear(Groups);
         Array.Clear(WrittenAt);
         Array.Clear(UnderWay);
+        Array.Clear(ReadUnderWay);
         Array.Clear(Accumulated);
         (ProductGroup, Time, FencedAt, ProductTrace) = (0, 1, 0, 0);
         (Depth, Counter, Mask, State, Executed) = (0, 0, uint.MaxValue, WarpState.Ready, 0);

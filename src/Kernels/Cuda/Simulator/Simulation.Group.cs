@@ -38,6 +38,7 @@ internal sealed unsafe partial class Simulation
         foreach (int register in x.Destinations)
         {
             CheckProduct(warp, register, "writes");
+            if (warp.ReadUnderWay[register] != 0) throw Fault(FaultKind.PendingProduct, warp, -1, $"writes register {register}, which a matrix product under way reads; wait for its group first");
             warp.WrittenAt[register] = warp.Time;
         }
     }
@@ -51,11 +52,13 @@ internal sealed unsafe partial class Simulation
     {
         RequireGroup(warp, mask);
         if (_warps.Length % 4 != 0) throw Fault(FaultKind.DivergentWarp, warp, -1, $"a block of {_warps.Length} warps has no whole warp groups");
-        int source = x.Destinations.Length;
-        long a = ((long*)(warp.Rows + x.Rows[source]))[0], b = ((long*)(warp.Rows + x.Rows[source + 1]))[0];
-        uint add = *(uint*)(warp.Rows + x.Rows[source + 2]);
+        // Two descriptors, or four registers and one.
+        bool registers = x.Form.LeftInRegisters;
+        long* right = (long*)(warp.Rows + x.Rows[^2]), left = registers ? right : (long*)(warp.Rows + x.Rows[^3]);
+        long a = registers ? 0 : left[0], b = right[0];
+        uint add = *(uint*)(warp.Rows + x.Rows[^1]);
         for (int lane = 1; lane < 32; lane++)
-            if (((long*)(warp.Rows + x.Rows[source]))[lane] != a || ((long*)(warp.Rows + x.Rows[source + 1]))[lane] != b) throw Fault(FaultKind.BadDescriptor, warp, lane, "descriptors differ between lanes");
+            if (left[lane] != left[0] || right[lane] != b) throw Fault(FaultKind.BadDescriptor, warp, lane, "descriptors differ between lanes");
         if (add is not (0 or LaneMath.All)) throw Fault(FaultKind.BadDescriptor, warp, -1, "some lanes add and others overwrite");
         var pending = new PendingProduct(warp.Counter, a, b, add != 0, warp.ProductGroup);
         // Four warps must do the same in the same order.
@@ -67,6 +70,11 @@ internal sealed unsafe partial class Simulation
                 throw Fault(FaultKind.UnsetRegister, warp, 0, $"adds to register {register}, which nothing has set");
             if (_shadow is not null && warp.WrittenAt[register] > warp.FencedAt) throw Fault(FaultKind.MissingFence, warp, -1, $"register {register} was written after the last fence of this warp's products");
             warp.UnderWay[register]++;
+        }
+        foreach (int register in Left(ref x))
+        {
+            if (_shadow is not null && warp.WrittenAt[register] > warp.FencedAt) throw Fault(FaultKind.MissingFence, warp, -1, $"register {register} was written after the last fence of this warp's products");
+            warp.ReadUnderWay[register]++;
         }
         if (_shadow is not null && warp.FencedAt == 0) throw Fault(FaultKind.MissingFence, warp, -1, "no fence comes before the first product");
         warp.Products.Add(pending);
@@ -87,6 +95,7 @@ internal sealed unsafe partial class Simulation
                 warp.UnderWay[register]--;
                 warp.Accumulated[register] = 1;
             }
+            foreach (int register in Left(ref x)) warp.ReadUnderWay[register]--;
             Visit(warp, ref x, product, start: false);
             done++;
         }
@@ -95,6 +104,9 @@ internal sealed unsafe partial class Simulation
         _shadow?.WarpBarrier(warp.Number);
     }
 
+    /// <summary>Registers of the left operand, where it comes in registers.</summary>
+    private static ReadOnlySpan<int> Left(ref Decoded x) => x.Form.LeftInRegisters ? x.Sources.AsSpan(0, 4) : [];
+
     private static (GroupOperand A, GroupOperand B, int Columns) Operands(ref Decoded x, in PendingProduct product) =>
         (new(product.A, (x.Immediate & 1) == 0), new(product.B, (x.Immediate & 2) == 0), 2 * x.Destinations.Length);
 
@@ -102,10 +114,11 @@ internal sealed unsafe partial class Simulation
     private void Visit(SimulatedWarp warp, ref Decoded x, in PendingProduct product, bool start)
     {
         (GroupOperand a, GroupOperand b, int columns) = Operands(ref x, product);
-        if (!a.IsSwizzled || !b.IsSwizzled) throw Fault(FaultKind.BadDescriptor, warp, -1, "only tiles swizzled over 128 bytes are known here");
+        bool registers = x.Form.LeftInRegisters;
+        if (!(registers || a.IsSwizzled) || !b.IsSwizzled) throw Fault(FaultKind.BadDescriptor, warp, -1, "only tiles swizzled over 128 bytes are known here");
         bool alongA = (x.Immediate & 1) == 0, alongB = (x.Immediate & 2) == 0;
         int first = warp.Number % 4 * RowsOfWarp;
-        Chunks(warp, a, alongA, first, RowsOfWarp, start);
+        if (!registers) Chunks(warp, a, alongA, first, RowsOfWarp, start);
         Chunks(warp, b, alongB, 0, columns, start);
     }
 
@@ -132,7 +145,8 @@ internal sealed unsafe partial class Simulation
         bool alongA = (x.Immediate & 1) == 0, alongB = (x.Immediate & 2) == 0;
         int first = warp.Number % 4 * RowsOfWarp;
         float* left = stackalloc float[RowsOfWarp * Depth], right = stackalloc float[Depth * 256], sums = stackalloc float[RowsOfWarp * 256];
-        for (int across = 0; across < RowsOfWarp; across += alongA ? 1 : 8)
+        if (x.Form.LeftInRegisters) UnpackLeft(warp, ref x, left);
+        else for (int across = 0; across < RowsOfWarp; across += alongA ? 1 : 8)
             for (int depth = 0; depth < Depth; depth += alongA ? 8 : 1)
             {
                 ushort* chunk = (ushort*)(_shared + a.Chunk(first + across, depth));
@@ -156,6 +170,14 @@ internal sealed unsafe partial class Simulation
             }
         for (int register = 0; register < x.Destinations.Length; register++)
             for (int lane = 0; lane < 32; lane++) ((float*)(warp.Rows + x.Rows[register]))[lane] = sums[Place(lane, register, columns)];
+    }
+
+    /// <summary>The warp's 16×16 of the left operand from registers, which lie as those of mma.m16n8k16.</summary>
+    private static void UnpackLeft(SimulatedWarp warp, ref Decoded x, float* left)
+    {
+        for (int register = 0; register < 4; register++)
+            for (int lane = 0; lane < 32; lane++)
+                Unpack(((uint*)(warp.Rows + x.Rows[x.Destinations.Length + register]))[lane], left + ((lane >> 2) + (register & 1) * 8) * Depth + (lane & 3) * 2 + (register >> 1) * 8, 1);
     }
 
     // Where a lane's register lies among the warp's 16 rows: of eight columns as mma has it.

@@ -48,8 +48,37 @@ internal sealed partial class KernelBuilder
     {
         At(file, line);
         Append(
-            c.Columns == 256 ? Forms.GroupMultiply256 : Forms.GroupMultiply128, [.. c.Registers],
+            c.Columns == 256 ? Forms.GroupMultiply256 : c.Columns == 128 ? Forms.GroupMultiply128 : Forms.GroupMultiply64, [.. c.Registers],
             [Use(a.Value, RegisterType.B64), Use(b.Value, RegisterType.B64), Use(add.Value, RegisterType.Pred)], (alongA ? 0 : 1) | (alongB ? 0 : 2));
+    }
+
+    /// <summary>Starts C += A·B with A in four registers a lane, as mma.m16n8k16 has them: each warp its 16 of the 64 rows. They must not change until the product has been waited for.</summary>
+    public void GroupMultiply(GroupAccumulator c, Packed[] a, S64 b, Pred add, bool alongB, [CallerFilePath] string file = "", [CallerLineNumber] int line = 0)
+    {
+        At(file, line);
+        if (c.Columns == 256) throw new StagingException($"kernel {_name}: a left operand in registers goes with 64 or 128 columns, received 256.");
+        Append(
+            c.Columns == 128 ? Forms.GroupMultiplyRegisters128 : Forms.GroupMultiplyRegisters64, [.. c.Registers],
+            [.. a.Select(x => Use(x.Value, RegisterType.B32)), Use(b.Value, RegisterType.B64), Use(add.Value, RegisterType.Pred)], alongB ? 0 : 2);
+    }
+
+    /// <summary>
+    /// Splits a block of three warp groups: one thread of the first copies, the other two multiply, numbered 0 and 1. Registers go where they are needed: of 64 KiB over
+    /// three groups, 168 a thread, 40 stay and 232 each go to those that multiply.
+    /// </summary>
+    public void CopyAndMultiply(Action copy, Action<S32> multiply)
+    {
+        const int Group = 128, Copying = 40, Multiplying = 232;
+        S32 thread = Thread;
+        If(thread < Group, () =>
+        {
+            SetRegisters(Copying, more: false);
+            If(thread.Is(0), copy);
+        }, () =>
+        {
+            SetRegisters(Multiplying, more: true);
+            multiply((thread >>> 7) - 1);
+        });
     }
 
     internal Pred TryWait(S32 address, S32 parity, string file, int line)
@@ -132,7 +161,7 @@ internal sealed class GroupAccumulator
 
     public GroupAccumulator(KernelBuilder kernel, int columns)
     {
-        if (columns is not (128 or 256)) throw new StagingException($"group accumulator: expected 128 or 256 columns, received {columns}.");
+        if (columns is not (64 or 128 or 256)) throw new StagingException($"group accumulator: expected 64, 128 or 256 columns, received {columns}.");
         Columns = columns;
         _registers = [.. Enumerable.Range(0, columns / 2).Select(_ => new Variable<F32>(kernel, kernel.NewRegister(RegisterType.F32)))];
     }
@@ -142,11 +171,32 @@ internal sealed class GroupAccumulator
     /// <summary>The registers themselves.</summary>
     public IEnumerable<int> Registers => _registers.Select(x => x.Register);
 
+    /// <summary>The same registers, eight columns a piece.</summary>
+    public Accumulator[] Octets => [.. _registers.Chunk(4).Select(x => new Accumulator(x))];
+
     /// <summary>A register of the eight columns from 8·octet on.</summary>
     public F32 this[int octet, int register]
     {
         get => _registers[4 * octet + register].Value;
         set => _registers[4 * octet + register].Value = value;
+    }
+}
+
+/// <summary>A thread's place in a ring of stages: the stage, and the parity of the round.</summary>
+internal sealed class StageRing(KernelBuilder k, int stages)
+{
+    private readonly Variable<S32> _stage = k.Variable<S32>(0), _parity = k.Variable<S32>(0);
+
+    public S32 Stage => _stage.Value;
+
+    public S32 Parity => _parity.Value;
+
+    public void Next()
+    {
+        S32 next = _stage.Value + 1;
+        Pred around = next >= stages;
+        _parity.Value = around.Choose(1 - _parity.Value, _parity.Value);
+        _stage.Value = around.Choose(0, next);
     }
 }
 

@@ -102,9 +102,12 @@ internal sealed class Accumulator
 {
     private readonly Variable<F32>[] _registers;
 
-    public Accumulator(KernelBuilder kernel)
+    public Accumulator(KernelBuilder kernel) : this(kernel.Variables<F32>(4, 0f)) { }
+
+    /// <summary>Registers that are already there.</summary>
+    public Accumulator(Variable<F32>[] registers)
     {
-        _registers = kernel.Variables<F32>(4, 0f);
+        _registers = registers;
         Registers = [.. _registers.Select(x => x.Register)];
     }
 

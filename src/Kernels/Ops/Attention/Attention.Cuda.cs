@@ -6,7 +6,7 @@ namespace Bellman.Kernels.Ops.Attention;
 /// <summary>
 /// <see cref="Attention"/> on a card, with mma.sync: a block of four warps has 64 queries of one head, each warp 16 of them, and
 /// walks the keys from the sequence's start, 64 at a time and one tile ahead. Weights go from one product to the next in
-/// registers. A query's result depends on nothing but its own past. Float32 tensors and head dimensions that are no multiple
+/// registers. A query's result depends on nothing but its own past. On Hopper <see cref="AttentionHopperCuda"/> does the forward. Float32 tensors and head dimensions that are no multiple
 /// of 8 or above 128 take the plain kernels of <see cref="AttentionPlainCuda"/>. Sequence starts are trusted.
 /// </summary>
 internal static class AttentionCuda
@@ -19,7 +19,8 @@ internal static class AttentionCuda
     public static void Forward(KernelDevice device, Tensor qkv, AttentionShape shape, Tensor starts, Tensor y, Tensor logSumExp)
     {
         if (qkv.Rows == 0) return;
-        if (IsTiled(qkv, shape)) device.Launch(Forwards[shape], new(Blocks(qkv, starts), shape.Heads), [qkv, starts, y, logSumExp, Sequences(starts)]);
+        if (AttentionHopperCuda.CanAttend(device, qkv, shape)) AttentionHopperCuda.Forward(device, qkv, shape, starts, y, logSumExp);
+        else if (IsTiled(qkv, shape)) device.Launch(Forwards[shape], new(Blocks(qkv, starts), shape.Heads), [qkv, starts, y, logSumExp, Sequences(starts)]);
         else AttentionPlainCuda.Forward(device, qkv, shape, starts, y, logSumExp);
     }
 
@@ -31,20 +32,20 @@ internal static class AttentionCuda
         qkv.Type == DType.BF16 && shape.HeadDimension % SharedTile.ChunkElements == 0 && shape.HeadDimension <= MostColumns;
 
     /// <summary>Blocks that are enough for any sequences; see <see cref="Locate"/>.</summary>
-    public static int Blocks(Tensor qkv, Tensor starts) => qkv.Rows / Tile + Sequences(starts);
+    public static int Blocks(Tensor qkv, Tensor starts, int tile = Tile) => qkv.Rows / tile + Sequences(starts);
 
     /// <summary>The part of a kernel's name that states the shape.</summary>
     public static string Name(AttentionShape shape) => $"h{shape.Heads}_k{shape.KeyValueHeads}_d{shape.HeadDimension}";
 
     /// <summary>
-    /// First token and length of the sequence that a tile of 64 belongs to, and the tile's first token within it, which may lie
+    /// First token and length of the sequence that a tile of queries (64, or another power of two) belongs to, and the tile's first token within it, which may lie
     /// beyond the length: sequence s has the tiles from starts[s] / 64 + s on, which leaves room for each one's ragged end
     /// without anyone having to count.
     /// </summary>
-    public static (S32 Start, S32 Length, S32 First) Locate(KernelBuilder k, Pointer<S32> starts, S32 sequences, S32 block)
+    public static (S32 Start, S32 Length, S32 First) Locate(KernelBuilder k, Pointer<S32> starts, S32 sequences, S32 block, int bits = 6)
     {
-        S32 sequence = LastAtMost(k, sequences, s => (starts[s] >> 6) + s, block), start = starts[sequence];
-        return (start, starts[sequence + 1] - start, (block - (start >> 6) - sequence) << 6);
+        S32 sequence = LastAtMost(k, sequences, s => (starts[s] >> bits) + s, block), start = starts[sequence];
+        return (start, starts[sequence + 1] - start, (block - (start >> bits) - sequence) << bits);
     }
 
     /// <summary>The sequence of a token: the last that starts at or before it.</summary>
@@ -119,54 +120,5 @@ internal static class AttentionCuda
         S32[] columns = [Accumulator.Column(k.Lane, 0), Accumulator.Column(k.Lane, 1)], rows = [firstRow + Accumulator.Row(k.Lane, 0), firstRow + Accumulator.Row(k.Lane, 2)];
         for (int n = 0; n < scores.Length; n++)
             for (int r = 0; r < 4; r++) scores[n][r] = (columns[r % 2] + 8 * n <= rows[r / 2]).Choose(scores[n][r], with);
-    }
-
-    /// <summary>Running maximum and sum of the two rows of scores that a lane has a part of.</summary>
-    private sealed class SoftRows(KernelBuilder k, float scale)
-    {
-        private readonly Variable<F32>[] _max = k.Variables<F32>(2, float.NegativeInfinity), _sum = k.Variables<F32>(2, 0f);
-
-        /// <summary>Scores become weights relative to the running maximum; the output so far is brought to the new one.</summary>
-        public void Soften(Accumulator[] scores, Accumulator[] output)
-        {
-            for (int half = 0; half < 2; half++)
-            {
-                F32 before = _max[half], now = before;
-                foreach (Accumulator score in scores) now = now.Max(score[2 * half]).Max(score[2 * half + 1]);
-                now = now.Max(k.ShuffleXor(now, 1));
-                now = now.Max(k.ShuffleXor(now, 2));
-                F32 correction = Exp(before - now, scale), sum = _sum[half].Value * correction;
-                foreach (Accumulator score in scores)
-                    for (int r = 2 * half; r < 2 * half + 2; r++)
-                    {
-                        F32 weight = Exp(score[r] - now, scale);
-                        score[r] = weight;
-                        sum += weight;
-                    }
-                foreach (Accumulator part in output)
-                    for (int r = 2 * half; r < 2 * half + 2; r++) part[r] = part[r] * correction;
-                (_max[half].Value, _sum[half].Value) = (now, sum);
-            }
-        }
-
-        /// <summary>Writes the outputs and the log-sum-exp of the lane's rows.</summary>
-        public void Write(Accumulator[] output, Floats y, int columns, int dimension, Floats logSumExp, int heads, S32 firstRow, S32 length)
-        {
-            for (int half = 0; half < 2; half++)
-            {
-                int register = 2 * half;
-                F32 max = _max[half], sum = _sum[half];
-                sum += k.ShuffleXor(sum, 1);
-                sum += k.ShuffleXor(sum, 2);
-                F32 share = sum.Reciprocal();
-                S32 lane = k.Lane, row = firstRow + Accumulator.Row(lane, register);
-                k.If(row < length, () =>
-                {
-                    Floats line = y.Row(row, columns);
-                    for (int n = 0; 8 * n < dimension; n++) line.Store(Accumulator.Column(lane, 0) + 8 * n, [output[n][register] * share, output[n][register + 1] * share]);
-                    k.If((lane & 3).Is(0), () => logSumExp.Row(row, heads)[0] = (max * scale) + (sum.Log2() * Ln2));
-                });
-            }
-        }
     }
 }

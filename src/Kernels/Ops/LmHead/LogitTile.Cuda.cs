@@ -222,9 +222,10 @@ internal abstract class LogitTile
 
         public override void Run(Action begin, Action<S32> use, Action finish)
         {
-            TileProduct.OperandPlace[] left = [.. Enumerable.Range(0, Sides).Select(side => _product.A.Of(Pointers[side].Hidden, BlockRow, Rows, Depths[side], Depths[side]))];
+            // Computed again for each product, so that they take no registers while a tile is used.
+            TileProduct.OperandPlace Left(int side) => _product.A.Of(Pointers[side].Hidden, BlockRow, Rows, Depths[side], Depths[side]);
             TileProduct.OperandPlace Right(int side, S32 tile) => _product.B.Of(Pointers[side].Weight, tile * TileProduct.TileN, Words, Depths[side], Depths[side]);
-            void Begin(int side, S32 tile) => _product.Begin(left[side], Right(side, tile), TileProduct.Steps(Depths[side]));
+            void Begin(int side, S32 tile) => _product.Begin(Left(side), Right(side, tile), TileProduct.Steps(Depths[side]));
 
             begin();
             Begin(0, FirstTile);
@@ -234,7 +235,7 @@ internal abstract class LogitTile
                 {
                     foreach (Accumulator sum in _sums[side])
                         for (int register = 0; register < 4; register++) sum[register] = 0f;
-                    _product.Multiply(left[side], Right(side, tile), TileProduct.Steps(Depths[side]), _sums[side]);
+                    _product.Multiply(Left(side), Right(side, tile), TileProduct.Steps(Depths[side]), _sums[side]);
                     K.Barrier();
                     if (side + 1 < Sides) Begin(side + 1, tile);
                     else K.If(tile + 1 < EndTile, () => Begin(0, tile + 1));

@@ -12,10 +12,7 @@ namespace Bellman.Kernels.Ops.MatMul;
 internal sealed class GroupProduct
 {
     public const int TileM = 128, Threads = 384;
-    private const int Group = 128, MultiplyingWarps = 8;
-
-    // 64 KiB of registers over three groups, as each needs them.
-    private const int CopyingRegisters = 40, MultiplyingRegisters = 232;
+    private const int MultiplyingWarps = 8;
     private readonly KernelBuilder _kernel;
     private readonly GroupTile _a, _b;
     private readonly bool _alongA, _alongB;
@@ -37,29 +34,20 @@ internal sealed class GroupProduct
     public void Run(Action<Copier> copy, Action<Multiplier> multiply)
     {
         KernelBuilder k = _kernel;
-        S32 thread = k.Thread;
-        k.If(thread.Is(0), () =>
+        k.If(k.Thread.Is(0), () =>
         {
             _full.Init(1);
             _empty.Init(MultiplyingWarps);
             k.MbarrierFence();
         });
         k.Barrier();
-        k.If(thread < Group, () =>
-        {
-            k.SetRegisters(CopyingRegisters, more: false);
-            k.If(thread.Is(0), () => copy(new(this)));
-        }, () =>
-        {
-            k.SetRegisters(MultiplyingRegisters, more: true);
-            multiply(new(this, (thread >>> 7) - 1));
-        });
+        k.CopyAndMultiply(() => copy(new(this)), half => multiply(new(this, half)));
     }
 
     /// <summary>The side that copies.</summary>
     public sealed class Copier(GroupProduct product)
     {
-        private readonly Ring _ring = new(product._kernel, product._stages);
+        private readonly StageRing _ring = new(product._kernel, product._stages);
 
         /// <summary>Brings the tiles of one product, from the operands' maps.</summary>
         public void Bring(TensorMap a, TensorMap b, S32 firstRow, S32 firstColumn, S32 steps)
@@ -83,7 +71,7 @@ internal sealed class GroupProduct
     /// <param name="half">Which 64 rows of the tile this warp group has.</param>
     public sealed class Multiplier(GroupProduct product, S32 half)
     {
-        private readonly Ring _ring = new(product._kernel, product._stages);
+        private readonly StageRing _ring = new(product._kernel, product._stages);
         private readonly Variable<S32> _before = product._kernel.Variable<S32>(0);
 
         /// <summary>First row of this warp within the tile.</summary>
@@ -118,24 +106,6 @@ internal sealed class GroupProduct
             for (int depth = 0; depth < GroupTile.Depth; depth += 16)
                 k.GroupMultiply(sums, product._a.Descriptor(left, depth), product._b.Descriptor(right, depth), depth == 0 ? later : always, product._alongA, product._alongB);
             k.GroupCommit();
-        }
-    }
-
-    /// <summary>A thread's place in the ring of stages: the stage, and the parity of the round.</summary>
-    private sealed class Ring(KernelBuilder k, int stages)
-    {
-        private readonly Variable<S32> _stage = k.Variable<S32>(0), _parity = k.Variable<S32>(0);
-
-        public S32 Stage => _stage.Value;
-
-        public S32 Parity => _parity.Value;
-
-        public void Next()
-        {
-            S32 next = _stage.Value + 1;
-            Pred around = next >= stages;
-            _parity.Value = around.Choose(1 - _parity.Value, _parity.Value);
-            _stage.Value = around.Choose(0, next);
         }
     }
 }

@@ -109,19 +109,12 @@ internal sealed class TileProduct
     {
         private readonly KernelBuilder _kernel;
         private readonly bool _along;
-        private readonly (S32 Target, S32 Row, S32 Column)[] _chunks;
 
         /// <summary>Along: the tile has <paramref name="width"/> rows of <see cref="TileK"/> numbers; else <see cref="TileK"/> rows of <paramref name="width"/>.</summary>
         public OperandTile(KernelBuilder k, bool along, int width)
         {
             (_kernel, _along) = (k, along);
             Tile = new SharedTile(k, along ? width : TileK, along ? TileK : width, Stages);
-            _chunks = new (S32, S32, S32)[Tile.Rows * Tile.Chunks / Threads];
-            for (int i = 0; i < _chunks.Length; i++)
-            {
-                S32 number = k.Thread + i * Threads, row = number / Tile.Chunks, chunk = number % Tile.Chunks;
-                _chunks[i] = (Tile.Address(row, chunk), row, chunk * SharedTile.ChunkElements);
-            }
         }
 
         public SharedTile Tile { get; }
@@ -130,14 +123,14 @@ internal sealed class TileProduct
         public OperandPlace Of(Floats source, S32 first, S32 bound, S32 depth, S32 stride)
         {
             S32 strideBytes = stride * sizeof(ushort);
-            var chunks = new (S32, S32, S64, Pred)[_chunks.Length];
+            var chunks = new (S32, S32, S64, Pred)[Tile.Rows * Tile.Chunks / Threads];
             for (int i = 0; i < chunks.Length; i++)
             {
-                (S32 target, S32 row, S32 column) = _chunks[i];
+                S32 number = _kernel.Thread + i * Threads, row = number / Tile.Chunks, chunk = number % Tile.Chunks, column = chunk * SharedTile.ChunkElements;
                 S32 across = first + (_along ? row : column);
                 // The fixed part of the address; the moving part runs along or down the operand.
                 S64 address = _along ? source.Advance(across, strideBytes).Address : source.Offset(across).Address;
-                chunks[i] = (target, _along ? column : row, address, across < bound);
+                chunks[i] = (Tile.Address(row, chunk), _along ? column : row, address, across < bound);
             }
             return new(_kernel, this, source, depth, strideBytes, _along, chunks);
         }
