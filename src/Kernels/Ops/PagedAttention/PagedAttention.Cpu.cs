@@ -13,13 +13,17 @@ internal static unsafe class PagedAttentionCpu
 {
     private const int B = PagedAttention.BlockTokens;
 
-    // Rows of a task: 16 rows of several heads fill the tiles, and 64 branches still make enough tasks for some cores.
-    private const int MaxRows = 16;
+    // Tokens whose scores become weights together: what the softmax does once for them all would cost more than a block's products.
+    private const int Chunk = 8 * B;
+
+    // Rows of a task: 16 rows of several heads fill the tiles, and 64 branches still make enough tasks for some cores. The scores of
+    // all its queries for one chunk stay in the first caches.
+    private const int MaxRows = 16, MaxQueries = 64;
 
     // Below some microseconds of work a second thread costs more than it brings.
     private const long FlopsForTwo = 100_000;
 
-    // Queries that share one load of a key or value vector.
+    // Queries that share one load of a key.
     private const int Tile = 8;
 
     public static void Append(Tensor qkv, AttentionShape shape, Tensor slots, Tensor keys, Tensor values)
@@ -43,7 +47,7 @@ internal static unsafe class PagedAttentionCpu
 
     public static void Forward(Tensor qkv, AttentionShape shape, Tensor rowSequence, Tensor rowLength, Tensor pageTable, Tensor keys, Tensor values, Tensor y)
     {
-        int rows = Math.Clamp((qkv.Rows * shape.KeyValueHeads + 4 * WorkerTeam.Threads - 1) / (4 * WorkerTeam.Threads), 1, MaxRows);
+        int rows = Math.Clamp((qkv.Rows * shape.KeyValueHeads + 4 * WorkerTeam.Threads - 1) / (4 * WorkerTeam.Threads), 1, Math.Clamp(MaxQueries / shape.Group, 1, MaxRows));
         var work = new ForwardWork
         {
             Shape = shape, Qkv = qkv.Pointer<float>(), Keys = keys.Pointer<float>(), Values = values.Pointer<float>(), Y = y.Pointer<float>(),
@@ -78,17 +82,44 @@ internal static unsafe class PagedAttentionCpu
         private readonly void Execute<V>(int task) where V : unmanaged, IVector<V>
         {
             int first = task / Shape.KeyValueHeads * TaskRows, end = Math.Min(Rows, first + TaskRows), kv = task % Shape.KeyValueHeads;
-            int group = Shape.Group, d = Shape.HeadDimension, longest = 0;
-            // Running maximum and sum of each query of the task.
-            float* max = stackalloc float[MaxRows * group], sum = stackalloc float[MaxRows * group];
+            int group = Shape.Group, d = Shape.HeadDimension, queries = (end - first) * group, longest = 0;
+            // Running maximum and sum of each query of the task, and its scores of one chunk of tokens.
+            float* max = stackalloc float[queries], sum = stackalloc float[queries], scores = stackalloc float[queries * Chunk];
             for (int row = first; row < end; row++)
             {
                 longest = Math.Max(longest, Length[row]);
                 new Span<float>(Output(row, kv * group), group * d).Clear();
             }
-            new Span<float>(max, (end - first) * group).Fill(float.NegativeInfinity);
-            new Span<float>(sum, (end - first) * group).Clear();
-            for (int start = 0; start < longest; start += B)
+            new Span<float>(max, queries).Fill(float.NegativeInfinity);
+            new Span<float>(sum, queries).Clear();
+            for (int start = 0; start < longest; start += Chunk)
+            {
+                Blocks<V>(first, end, kv, start, scores, weigh: false);
+                for (int i = 0; i < queries; i++)
+                {
+                    int count = Math.Min(Chunk, Length[first + i / group] - start);
+                    if (count > 0) Soften<V>(scores + i * Chunk, count, Output(first + i / group, kv * group + i % group), ref max[i], ref sum[i]);
+                }
+                Blocks<V>(first, end, kv, start, scores, weigh: true);
+            }
+            for (int i = 0; i < queries; i++)
+            {
+                float* y = Output(first + i / group, kv * group + i % group);
+                float inverse = 1f / sum[i];
+                for (int c = 0; c < d; c++) y[c] *= inverse;
+            }
+        }
+
+        private readonly int Page(int row, int start) => Table[(nint)Sequence[row] * MaxPages + start / P];
+
+        private readonly float* Output(int row, int head) => Y + (nint)row * Shape.OutputColumns + head * Shape.HeadDimension;
+
+        /// <summary>The blocks of one chunk, each with the rows that meet the same page there: scores of their keys, or their values weighed.</summary>
+        private readonly void Blocks<V>(int first, int end, int kv, int chunk, float* scores, bool weigh) where V : unmanaged, IVector<V>
+        {
+            for (int start = chunk; start < chunk + Chunk; start += B)
+            {
+                bool isPast = true;
                 for (int row = first; row < end;)
                 {
                     if (Length[row] <= start)
@@ -96,49 +127,64 @@ internal static unsafe class PagedAttentionCpu
                         row++;
                         continue;
                     }
+                    isPast = false;
                     int page = Page(row, start), last = row + 1;
                     while (last < end && Length[last] > start && Page(last, start) == page) last++;
-                    Block<V>(row, last, kv, start, page, max + (row - first) * group, sum + (row - first) * group);
+                    float* at = scores + (nint)(row - first) * Shape.Group * Chunk + start - chunk;
+                    if (weigh) Weigh<V>(row, last, kv, start, page, at);
+                    else Score<V>(row, last, kv, start, page, at);
                     row = last;
                 }
-            for (int row = first; row < end; row++)
-                for (int h = 0; h < group; h++)
-                {
-                    float* y = Output(row, kv * group + h);
-                    float inverse = 1f / sum[(row - first) * group + h];
-                    for (int c = 0; c < d; c++) y[c] *= inverse;
-                }
+                if (isPast) return;
+            }
         }
 
-        private readonly int Page(int row, int start) => Table[(nint)Sequence[row] * MaxPages + start / P];
-
-        private readonly float* Output(int row, int head) => Y + (nint)row * Shape.OutputColumns + head * Shape.HeadDimension;
-
-        /// <summary>All queries of some rows against one block of tokens.</summary>
+        /// <summary>Scores of all queries of some rows for one block of keys.</summary>
         [SkipLocalsInit]
-        private readonly void Block<V>(int first, int end, int kv, int start, int page, float* max, float* sum) where V : unmanaged, IVector<V>
+        private readonly void Score<V>(int first, int end, int kv, int start, int page, float* scores) where V : unmanaged, IVector<V>
         {
-            int group = Shape.Group, d = Shape.HeadDimension, queries = (end - first) * group, place = start % P;
-            float* keys = Keys + (nint)page * PageFloats + (nint)kv * d * P + place, values = Values + (nint)page * PageFloats + ((nint)kv * P + place) * d;
-            float* scores = stackalloc float[Tile * B];
-            float** q = stackalloc float*[Tile], y = stackalloc float*[Tile];
-            int* counts = stackalloc int[Tile];
-            for (int tile = 0; tile < queries; tile += Tile)
+            int group = Shape.Group, d = Shape.HeadDimension;
+            float* keys = Keys + (nint)page * PageFloats + (nint)kv * d * P + start % P;
+            float** q = stackalloc float*[Tile];
+            for (int left = (end - first) * group, i = 0; left > 0;)
             {
-                int n = Math.Min(Tile, queries - tile);
-                for (int i = 0; i < n; i++)
+                int n = left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+                for (int k = 0; k < n; k++, i++) q[k] = Qkv + (nint)(first + i / group) * Shape.Columns + (kv * group + i % group) * d;
+                switch (n)
                 {
-                    int row = first + (tile + i) / group, head = kv * group + (tile + i) % group;
-                    q[i] = Qkv + (nint)row * Shape.Columns + head * d;
-                    y[i] = Output(row, head);
-                    counts[i] = Math.Min(B, Length[row] - start);
+                    case 8: Scores8<V>(q, keys, scores); break;
+                    case 4: Scores4<V>(q, keys, scores); break;
+                    case 2: Scores2<V>(q[0], q[1], keys, scores); break;
+                    default: Scores1<V>(q[0], keys, scores); break;
                 }
-                int done = 0;
-                if (n == Tile) done = Scores8<V>(q, keys, scores);
-                else if (n >= 4) done = Scores4<V>(q, keys, scores);
-                for (; done < n; done++) Scores1<V>(q[done], keys, scores + done * B);
-                for (int i = 0; i < n; i++) Soften<V>(scores + i * B, counts[i], y[i], ref max[tile + i], ref sum[tile + i]);
-                AddValues<V>(scores, counts, values, y, n);
+                scores += n * Chunk;
+                left -= n;
+            }
+        }
+
+        /// <summary>y += p·V for all queries of some rows. Leftovers behind a row's end may be NaN: no query goes beyond its own count.</summary>
+        [SkipLocalsInit]
+        private readonly void Weigh<V>(int first, int end, int kv, int start, int page, float* p) where V : unmanaged, IVector<V>
+        {
+            int group = Shape.Group, d = Shape.HeadDimension;
+            float* values = Values + (nint)page * PageFloats + ((nint)kv * P + start % P) * d;
+            float** y = stackalloc float*[4];
+            int* counts = stackalloc int[4];
+            for (int left = (end - first) * group, i = 0; left > 0;)
+            {
+                int n = left >= 4 ? 4 : left >= 2 ? 2 : 1, common = B;
+                for (int k = 0; k < n; k++, i++)
+                {
+                    y[k] = Output(first + i / group, kv * group + i % group);
+                    counts[k] = Math.Min(B, Length[first + i / group] - start);
+                    common = Math.Min(common, counts[k]);
+                }
+                if (n == 4) AddValues4<V>(p, common, values, y);
+                else if (n == 2) AddValues2<V>(p, common, values, y[0], y[1]);
+                else common = 0;
+                for (int k = 0; k < n; k++) AddValues1<V>(p + k * Chunk, common, counts[k], values, y[k]);
+                p += n * Chunk;
+                left -= n;
             }
         }
 
@@ -154,7 +200,32 @@ internal static unsafe class PagedAttentionCpu
             }
         }
 
-        private readonly int Scores4<V>(float** q, float* keys, float* scores) where V : unmanaged, IVector<V>
+        private readonly void Scores2<V>(float* q0, float* q1, float* keys, float* scores) where V : unmanaged, IVector<V>
+        {
+            V scale = V.Broadcast(Shape.Scale);
+            for (int j = 0; j < B; j += 2 * V.Count)
+            {
+                // Two vectors of a block; the only one of 512 bits is taken twice.
+                int second = j + V.Count < B ? j + V.Count : j;
+                V s00 = V.Zero, s01 = V.Zero, s10 = V.Zero, s11 = V.Zero;
+                float* key = keys;
+                for (int c = 0; c < Shape.HeadDimension; c++, key += P)
+                {
+                    V k0 = V.Load(key + j), k1 = V.Load(key + second), x = V.Broadcast(q0[c]);
+                    s00 = V.MultiplyAdd(x, k0, s00);
+                    s01 = V.MultiplyAdd(x, k1, s01);
+                    x = V.Broadcast(q1[c]);
+                    s10 = V.MultiplyAdd(x, k0, s10);
+                    s11 = V.MultiplyAdd(x, k1, s11);
+                }
+                V.Store(s00 * scale, scores + j);
+                V.Store(s01 * scale, scores + second);
+                V.Store(s10 * scale, scores + Chunk + j);
+                V.Store(s11 * scale, scores + Chunk + second);
+            }
+        }
+
+        private readonly void Scores4<V>(float** q, float* keys, float* scores) where V : unmanaged, IVector<V>
         {
             V scale = V.Broadcast(Shape.Scale);
             float* q0 = q[0], q1 = q[1], q2 = q[2], q3 = q[3];
@@ -171,14 +242,13 @@ internal static unsafe class PagedAttentionCpu
                     s3 = V.MultiplyAdd(V.Broadcast(q3[c]), k, s3);
                 }
                 V.Store(s0 * scale, scores + j);
-                V.Store(s1 * scale, scores + B + j);
-                V.Store(s2 * scale, scores + 2 * B + j);
-                V.Store(s3 * scale, scores + 3 * B + j);
+                V.Store(s1 * scale, scores + Chunk + j);
+                V.Store(s2 * scale, scores + 2 * Chunk + j);
+                V.Store(s3 * scale, scores + 3 * Chunk + j);
             }
-            return 4;
         }
 
-        private readonly int Scores8<V>(float** q, float* keys, float* scores) where V : unmanaged, IVector<V>
+        private readonly void Scores8<V>(float** q, float* keys, float* scores) where V : unmanaged, IVector<V>
         {
             V scale = V.Broadcast(Shape.Scale);
             float* q0 = q[0], q1 = q[1], q2 = q[2], q3 = q[3], q4 = q[4], q5 = q[5], q6 = q[6], q7 = q[7];
@@ -199,24 +269,24 @@ internal static unsafe class PagedAttentionCpu
                     s7 = V.MultiplyAdd(V.Broadcast(q7[c]), k, s7);
                 }
                 V.Store(s0 * scale, scores + j);
-                V.Store(s1 * scale, scores + B + j);
-                V.Store(s2 * scale, scores + 2 * B + j);
-                V.Store(s3 * scale, scores + 3 * B + j);
-                V.Store(s4 * scale, scores + 4 * B + j);
-                V.Store(s5 * scale, scores + 5 * B + j);
-                V.Store(s6 * scale, scores + 6 * B + j);
-                V.Store(s7 * scale, scores + 7 * B + j);
+                V.Store(s1 * scale, scores + Chunk + j);
+                V.Store(s2 * scale, scores + 2 * Chunk + j);
+                V.Store(s3 * scale, scores + 3 * Chunk + j);
+                V.Store(s4 * scale, scores + 4 * Chunk + j);
+                V.Store(s5 * scale, scores + 5 * Chunk + j);
+                V.Store(s6 * scale, scores + 6 * Chunk + j);
+                V.Store(s7 * scale, scores + 7 * Chunk + j);
             }
-            return Tile;
         }
 
         /// <summary>Scores become weights relative to the running maximum; what was summed before is brought to the new one.</summary>
         private readonly void Soften<V>(float* scores, int count, float* y, ref float max, ref float sum) where V : unmanaged, IVector<V>
         {
             // Slots past the end hold leftovers of an earlier owner of the page: they must not reach the maximum nor exp.
-            for (int j = count; j < B; j++) scores[j] = float.NegativeInfinity;
+            int end = (count + B - 1) / B * B;
+            for (int j = count; j < end; j++) scores[j] = float.NegativeInfinity;
             V largest = V.Load(scores);
-            for (int j = V.Count; j < B; j += V.Count) largest = V.Max(largest, V.Load(scores + j));
+            for (int j = V.Count; j < end; j += V.Count) largest = V.Max(largest, V.Load(scores + j));
             float now = MathF.Max(max, V.MaxLane(largest));
             if (now != max)
             {
@@ -229,7 +299,7 @@ internal static unsafe class PagedAttentionCpu
                 max = now;
             }
             V shift = V.Broadcast(max), total = V.Zero;
-            for (int j = 0; j < B; j += V.Count)
+            for (int j = 0; j < end; j += V.Count)
             {
                 V e = V.Exp(V.Load(scores + j) - shift);
                 V.Store(e, scores + j);
@@ -238,47 +308,80 @@ internal static unsafe class PagedAttentionCpu
             sum += V.Sum(total);
         }
 
-        /// <summary>y += p·V. Leftovers may be NaN, so no query goes beyond its own count; four go together as far as all reach.</summary>
-        private readonly void AddValues<V>(float* p, int* counts, float* values, float** y, int n) where V : unmanaged, IVector<V>
-        {
-            int i = 0;
-            for (; i + 4 <= n; i += 4)
-            {
-                int common = Math.Min(Math.Min(counts[i], counts[i + 1]), Math.Min(counts[i + 2], counts[i + 3]));
-                AddValues4<V>(p + i * B, common, values, y + i);
-                for (int k = i; k < i + 4; k++) AddValues1<V>(p + k * B, common, counts[k], values, y[k]);
-            }
-            for (; i < n; i++) AddValues1<V>(p + i * B, 0, counts[i], values, y[i]);
-        }
-
         private readonly void AddValues4<V>(float* p, int count, float* values, float** y) where V : unmanaged, IVector<V>
         {
             int d = Shape.HeadDimension, c = 0;
-            for (; c + V.Count <= d; c += V.Count)
+            float* y0 = y[0], y1 = y[1], y2 = y[2], y3 = y[3];
+            for (; c + V.Count <= d; c += 2 * V.Count)
             {
-                V s0 = V.Load(y[0] + c), s1 = V.Load(y[1] + c), s2 = V.Load(y[2] + c), s3 = V.Load(y[3] + c);
-                for (int j = 0; j < count; j++)
+                // A last vector without a second one stands in for it.
+                int o = c + 2 * V.Count <= d ? V.Count : 0;
+                V s00 = V.Load(y0 + c), s01 = V.Load(y0 + c + o), s10 = V.Load(y1 + c), s11 = V.Load(y1 + c + o);
+                V s20 = V.Load(y2 + c), s21 = V.Load(y2 + c + o), s30 = V.Load(y3 + c), s31 = V.Load(y3 + c + o);
+                float* value = values + c;
+                for (int j = 0; j < count; j++, value += d)
                 {
-                    V v = V.Load(values + j * d + c);
-                    s0 = V.MultiplyAdd(V.Broadcast(p[j]), v, s0);
-                    s1 = V.MultiplyAdd(V.Broadcast(p[B + j]), v, s1);
-                    s2 = V.MultiplyAdd(V.Broadcast(p[2 * B + j]), v, s2);
-                    s3 = V.MultiplyAdd(V.Broadcast(p[3 * B + j]), v, s3);
+                    V v0 = V.Load(value), v1 = V.Load(value + o), x = V.Broadcast(p[j]);
+                    s00 = V.MultiplyAdd(x, v0, s00);
+                    s01 = V.MultiplyAdd(x, v1, s01);
+                    x = V.Broadcast(p[Chunk + j]);
+                    s10 = V.MultiplyAdd(x, v0, s10);
+                    s11 = V.MultiplyAdd(x, v1, s11);
+                    x = V.Broadcast(p[2 * Chunk + j]);
+                    s20 = V.MultiplyAdd(x, v0, s20);
+                    s21 = V.MultiplyAdd(x, v1, s21);
+                    x = V.Broadcast(p[3 * Chunk + j]);
+                    s30 = V.MultiplyAdd(x, v0, s30);
+                    s31 = V.MultiplyAdd(x, v1, s31);
                 }
-                V.Store(s0, y[0] + c);
-                V.Store(s1, y[1] + c);
-                V.Store(s2, y[2] + c);
-                V.Store(s3, y[3] + c);
+                V.Store(s00, y0 + c);
+                V.Store(s01, y0 + c + o);
+                V.Store(s10, y1 + c);
+                V.Store(s11, y1 + c + o);
+                V.Store(s20, y2 + c);
+                V.Store(s21, y2 + c + o);
+                V.Store(s30, y3 + c);
+                V.Store(s31, y3 + c + o);
             }
-            for (; c < d; c++)
-                for (int i = 0; i < 4; i++)
-                    for (int j = 0; j < count; j++) y[i][c] = MathF.FusedMultiplyAdd(p[i * B + j], values[j * d + c], y[i][c]);
+            for (int i = 0; i < 4; i++) AddChannels<V>(p + i * Chunk, 0, count, values, y[i], d / V.Count * V.Count);
+        }
+
+        private readonly void AddValues2<V>(float* p, int count, float* values, float* y0, float* y1) where V : unmanaged, IVector<V>
+        {
+            int d = Shape.HeadDimension, c = 0;
+            for (; c + V.Count <= d; c += 2 * V.Count)
+            {
+                // A last vector without a second one stands in for it.
+                int o = c + 2 * V.Count <= d ? V.Count : 0;
+                V s00 = V.Load(y0 + c), s01 = V.Load(y0 + c + o), s10 = V.Load(y1 + c), s11 = V.Load(y1 + c + o);
+                float* value = values + c;
+                for (int j = 0; j < count; j++, value += d)
+                {
+                    V v0 = V.Load(value), v1 = V.Load(value + o), x = V.Broadcast(p[j]);
+                    s00 = V.MultiplyAdd(x, v0, s00);
+                    s01 = V.MultiplyAdd(x, v1, s01);
+                    x = V.Broadcast(p[Chunk + j]);
+                    s10 = V.MultiplyAdd(x, v0, s10);
+                    s11 = V.MultiplyAdd(x, v1, s11);
+                }
+                V.Store(s00, y0 + c);
+                V.Store(s01, y0 + c + o);
+                V.Store(s10, y1 + c);
+                V.Store(s11, y1 + c + o);
+            }
+            AddChannels<V>(p, 0, count, values, y0, d / V.Count * V.Count);
+            AddChannels<V>(p + Chunk, 0, count, values, y1, d / V.Count * V.Count);
         }
 
         private readonly void AddValues1<V>(float* p, int first, int count, float* values, float* y) where V : unmanaged, IVector<V>
         {
-            if (first == count) return;
-            int d = Shape.HeadDimension, c = 0;
+            if (first < count) AddChannels<V>(p, first, count, values, y, 0);
+        }
+
+        /// <summary>One query from channel <paramref name="c"/> on.</summary>
+        private readonly void AddChannels<V>(float* p, int first, int count, float* values, float* y, int c) where V : unmanaged, IVector<V>
+        {
+            int d = Shape.HeadDimension;
             for (; c + V.Count <= d; c += V.Count)
             {
                 V s = V.Load(y + c);

@@ -6,12 +6,12 @@ namespace Bellman.Kernels.Ops.PagedAttention;
 /// <summary>
 /// Attention of new tokens to keys and values kept in fixed pages of P tokens. A sequence is a list of page numbers, so
 /// sequences that share a prefix share its pages, and rows of a batch that meet the same page read it together. Each query row
-/// is computed on its own, in blocks of <see cref="BlockTokens"/> tokens: its result depends to the last bit neither on the
+/// is computed on its own, in chunks of tokens that are counted from the sequence's begin: its result depends to the last bit neither on the
 /// batch, nor on how a prompt was cut into calls, nor on the size of pages.
 /// </summary>
 public static class PagedAttention
 {
-    /// <summary>Tokens that are weighed at a time; P is a multiple.</summary>
+    /// <summary>Tokens of a block of keys; P is a multiple.</summary>
     public const int BlockTokens = 16;
 
     /// <summary>Floats that one page takes for the keys of one layer, and again for its values.</summary>
