@@ -27,7 +27,7 @@ internal unsafe interface IVector<TSelf> where TSelf : struct, IVector<TSelf>
     /// <summary>Words of two bfloat16 numbers each: those in the high halves, as floats.</summary>
     static abstract TSelf LoadHighHalves(uint* source);
 
-    /// <summary>As many signed bytes as there are lanes, as floats.</summary>
+    /// <summary>As many signed bytes as there are lanes, as floats times 2^24: a byte that stays in the high bits of its word needs no sign extension.</summary>
     static abstract TSelf LoadSBytes(sbyte* source);
 
     /// <summary>a + b.</summary>

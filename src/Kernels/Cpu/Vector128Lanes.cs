@@ -33,7 +33,7 @@ internal readonly unsafe struct Vector128Lanes(Vector128<float> value) : IVector
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128Lanes LoadSBytes(sbyte* source) =>
-        new(Vector128.ConvertToSingle(Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(int*)source).AsSByte()))));
+        new(Vector128.ConvertToSingle(Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(int*)source).AsSByte())) << 24));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128Lanes operator +(Vector128Lanes a, Vector128Lanes b) => new(a._value + b._value);

@@ -35,9 +35,14 @@ internal readonly unsafe struct Vector256Lanes(Vector256<float> value) : IVector
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256Lanes LoadSBytes(sbyte* source)
     {
-        if (Avx2.IsSupported) return new(Vector256.ConvertToSingle(Avx2.ConvertToVector256Int32(source)));
+        // One shuffle that drops each byte on top of its word; a widening load takes two and shifts nothing.
+        if (Avx2.IsSupported)
+        {
+            Vector256<sbyte> places = Vector256.Create(-1, -1, -1, 0, -1, -1, -1, 1, -1, -1, -1, 2, -1, -1, -1, 3, -1, -1, -1, 4, -1, -1, -1, 5, -1, -1, -1, 6, -1, -1, -1, 7);
+            return new(Vector256.ConvertToSingle(Avx2.Shuffle(Avx2.BroadcastScalarToVector256((long*)source).AsSByte(), places).AsInt32()));
+        }
         (Vector128<int> low, Vector128<int> high) = Vector128.Widen(Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(long*)source).AsSByte()));
-        return new(Vector256.ConvertToSingle(Vector256.Create(low, high)));
+        return new(Vector256.ConvertToSingle(Vector256.Create(low, high) << 24));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

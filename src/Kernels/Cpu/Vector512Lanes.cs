@@ -35,11 +35,11 @@ internal readonly unsafe struct Vector512Lanes(Vector512<float> value) : IVector
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512Lanes LoadSBytes(sbyte* source)
     {
-        if (Avx512F.IsSupported) return new(Vector512.ConvertToSingle(Avx512F.ConvertToVector512Int32(Vector128.Load(source))));
+        if (Avx512F.IsSupported) return new(Vector512.ConvertToSingle(Avx512F.ConvertToVector512Int32(Vector128.Load(source)) << 24));
         (Vector128<short> low, Vector128<short> high) = Vector128.Widen(Vector128.Load(source));
         (Vector128<int> a, Vector128<int> b) = Vector128.Widen(low);
         (Vector128<int> c, Vector128<int> d) = Vector128.Widen(high);
-        return new(Vector512.ConvertToSingle(Vector512.Create(Vector256.Create(a, b), Vector256.Create(c, d))));
+        return new(Vector512.ConvertToSingle(Vector512.Create(Vector256.Create(a, b), Vector256.Create(c, d)) << 24));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

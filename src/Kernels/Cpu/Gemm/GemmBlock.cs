@@ -18,6 +18,11 @@ internal static unsafe class GemmBlock<V, TLayout>
     private const int LineFloats = 16;
     private const int ShortSlice = 128;
 
+    // Slice of a streamed panel: it and the one that follows lie in the L1 cache together.
+    private const int StreamedSlice = 128;
+
+    private static bool IsRowMajor => sizeof(TLayout) == sizeof(RowMajor) || sizeof(TLayout) == sizeof(Streamed);
+
     /// <summary>Columns of one panel.</summary>
     public static int Width => 2 * sizeof(V) / sizeof(float);
 
@@ -35,12 +40,13 @@ internal static unsafe class GemmBlock<V, TLayout>
     /// <param name="cStride">C's row stride.</param>
     /// <param name="bias">Row to start from, or null.</param>
     /// <param name="add">Start from C itself.</param>
-    public static void Run(float* a, nint aStride, int rows, float* panels, nint panelStride, int k, int columns, float* c, nint cStride, float* bias, bool add)
+    /// <param name="isCached">B lies in the cache, and what follows it is not wanted next.</param>
+    public static void Run(float* a, nint aStride, int rows, float* panels, nint panelStride, int k, int columns, float* c, nint cStride, float* bias, bool add, bool isCached = false)
     {
         var tiles = new RowTiles(rows, MaxRows);
         if (tiles.Count == 0) return;
         // Near-equal slices as well: 704 become three of 235 instead of two of 256 and a short rest.
-        int slices = Math.Max(1, (k + KBlock - 1) / KBlock), k0 = 0;
+        int longest = sizeof(TLayout) == sizeof(Streamed) ? StreamedSlice : KBlock, slices = Math.Max(1, (k + longest - 1) / longest), k0 = 0;
         var column = new TileColumn { CStride = cStride, AStride = sizeof(TLayout) == sizeof(TileMajor) ? MaxRows : aStride };
         for (int slice = 0; slice < slices; slice++)
         {
@@ -48,19 +54,19 @@ internal static unsafe class GemmBlock<V, TLayout>
             bool fromC = add || slice > 0;
             column.K = kLength;
             // While a slice of a panel is in use, the next one comes into the L2 cache, a piece with each tile; a short one is there at once.
-            column.Ahead = kLength < ShortSlice ? 0 : (kLength * Width / tiles.Count + LineFloats - 1) / LineFloats * LineFloats;
+            column.Ahead = isCached || (kLength < ShortSlice && sizeof(TLayout) != sizeof(Streamed)) ? 0 : (kLength * Width / tiles.Count + LineFloats - 1) / LineFloats * LineFloats;
             for (int n = 0; n < columns; n += Width)
             {
                 column.Panel = panels + n / Width * panelStride + (nint)k0 * Width;
                 column.Next = columns - n > Width ? column.Panel + panelStride : column.Panel + (nint)kLength * Width;
                 column.Init = fromC ? c + n : bias == null ? null : bias + n;
                 column.InitStride = fromC ? cStride : 0;
-                column.A = sizeof(TLayout) == sizeof(RowMajor) ? a + k0 : sizeof(TLayout) == sizeof(KMajor) ? a + k0 * aStride : a;
+                column.A = IsRowMajor ? a + k0 : sizeof(TLayout) == sizeof(KMajor) ? a + k0 * aStride : a;
                 column.C = c + n;
                 int wide = columns - n;
                 Tiles(column, tiles.Height(0), tiles.Taller, wide, aStride);
                 int done = tiles.First(tiles.Taller);
-                column.A += sizeof(TLayout) == sizeof(RowMajor) ? done * aStride : sizeof(TLayout) == sizeof(KMajor) ? done : tiles.Taller * aStride;
+                column.A += IsRowMajor ? done * aStride : sizeof(TLayout) == sizeof(KMajor) ? done : tiles.Taller * aStride;
                 column.C += done * cStride;
                 if (fromC) column.Init += done * cStride;
                 column.Next += tiles.Taller * column.Ahead;
@@ -74,7 +80,7 @@ internal static unsafe class GemmBlock<V, TLayout>
     private static void Tiles(TileColumn column, int height, int count, int columns, nint aStride)
     {
         if (count == 0) return;
-        column.AStep = sizeof(TLayout) == sizeof(RowMajor) ? height * aStride : sizeof(TLayout) == sizeof(KMajor) ? height : aStride;
+        column.AStep = IsRowMajor ? height * aStride : sizeof(TLayout) == sizeof(KMajor) ? height : aStride;
         column.InitStep = height * column.InitStride;
         column.Tiles = count;
         if (columns >= Width) Run(height, column);

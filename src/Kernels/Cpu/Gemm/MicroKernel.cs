@@ -33,6 +33,9 @@ internal interface IALayout;
 /// <summary>A is transposed: element (row, k) at <c>a[k·stride + row]</c>.</summary>
 [StructLayout(LayoutKind.Sequential, Size = 2)] internal readonly struct KMajor : IALayout;
 
+/// <summary>As <see cref="RowMajor"/>, with so few rows that B comes from memory: what follows is fetched piece by piece while tiles are computed.</summary>
+[StructLayout(LayoutKind.Sequential, Size = 4)] internal readonly struct Streamed : IALayout;
+
 /// <summary>A is transposed and packed by tiles: element (row, k) of a tile at <c>tile[k·MaxRows + row]</c>.</summary>
 [StructLayout(LayoutKind.Sequential, Size = 3)] internal readonly struct TileMajor : IALayout;
 
@@ -66,7 +69,7 @@ internal unsafe struct TileColumn
     /// <summary>Number of tiles.</summary>
     public int Tiles;
 
-    /// <summary>What will be needed after this panel; each tile brings the next <see cref="Ahead"/> floats of it into the L2 cache.</summary>
+    /// <summary>What will be needed after this panel; each tile brings the next <see cref="Ahead"/> floats of it into the L2 cache, or the first one where B is streamed.</summary>
     public float* Next;
 
     /// <summary>A multiple of 16; 0 where nothing is to be fetched.</summary>
@@ -80,7 +83,7 @@ internal unsafe struct TileColumn
 /// </summary>
 internal static unsafe class MicroKernel
 {
-    private const int LineFloats = 16;
+    private const int LineFloats = 16, LineBytes = 64;
 
     /// <summary>Computes the tiles of <paramref name="t"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -94,9 +97,12 @@ internal static unsafe class MicroKernel
         int width = sizeof(V) / sizeof(float);
         float* a = t.A, init = t.Init, c = t.C, next = t.Next;
         nint aStride = t.AStride, initStride = t.InitStride, cStride = t.CStride, k = t.K, twice = 2 * aStride;
+        nint fetch = sizeof(TLayout) == sizeof(Streamed) && k > 0 ? (t.Ahead * sizeof(float) + k - 1) / k : 0;
         for (int tile = t.Tiles; tile > 0; tile--)
         {
-            for (float* end = next + t.Ahead; next < end; next += LineFloats) Prefetch.ToL2(next);
+            byte* fetched = (byte*)next;
+            if (sizeof(TLayout) != sizeof(Streamed))
+                for (float* end = next + t.Ahead; next < end; next += LineFloats) Prefetch.ToL2(next);
             // C of the tile after this one: a kernel that waits for its first loads loses a tenth of its time.
             float* coming = c + sizeof(TRows) * cStride;
             { Prefetch.ToL1(coming + 0 * cStride); if (width > 8) Prefetch.ToL1(coming + 0 * cStride + width); }
@@ -136,12 +142,18 @@ internal static unsafe class MicroKernel
                 c00 = c01 = c10 = c11 = c20 = c21 = c30 = c31 = c40 = c41 = c50 = c51 = c60 = c61 = c70 = c71 = c80 = c81 = c90 = c91 = c100 = c101 = c110 = c111 = c120 = c121 = c130 = c131 = V.Zero;
             }
             float* panel = t.Panel;
-            if (sizeof(TLayout) == sizeof(RowMajor))
+            if (sizeof(TLayout) == sizeof(RowMajor) || sizeof(TLayout) == sizeof(Streamed))
             {
                 // Rows in groups of three share a pointer, so that 14 rows need five pointers and two strides.
                 float* p0 = a, p1 = a + 3 * aStride, p2 = a + 6 * aStride, p3 = a + 9 * aStride, p4 = a + 12 * aStride;
                 for (nint i = 0; i < k; i++)
                 {
+                    if (sizeof(TLayout) == sizeof(Streamed))
+                    {
+                        Prefetch.ToL1(fetched);
+                        if (width > 8) Prefetch.ToL1(fetched + LineBytes);
+                        fetched += fetch;
+                    }
                     V b0 = V.Load(panel), b1 = V.Load(panel + width), x;
                     { x = V.Broadcast(p0[i]); c00 = V.MultiplyAdd(x, b0, c00); c01 = V.MultiplyAdd(x, b1, c01); }
                     if (sizeof(TRows) > 1) { x = V.Broadcast(p0[aStride + i]); c10 = V.MultiplyAdd(x, b0, c10); c11 = V.MultiplyAdd(x, b1, c11); }
@@ -198,6 +210,7 @@ internal static unsafe class MicroKernel
             if (sizeof(TRows) > 11) { V.Store(c110, c + 11 * cStride); V.Store(c111, c + 11 * cStride + width); }
             if (sizeof(TRows) > 12) { V.Store(c120, c + 12 * cStride); V.Store(c121, c + 12 * cStride + width); }
             if (sizeof(TRows) > 13) { V.Store(c130, c + 13 * cStride); V.Store(c131, c + 13 * cStride + width); }
+            if (sizeof(TLayout) == sizeof(Streamed)) next += t.Ahead;
             a += t.AStep;
             c = coming;
         }

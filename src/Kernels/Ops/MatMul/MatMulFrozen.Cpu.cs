@@ -6,7 +6,7 @@ namespace Bellman.Kernels.Ops.MatMul;
 
 /// <summary>
 /// y = x·Wᵀ + b with W in panels of any format, for one row to many. One row reads the panels straight: the rate of memory is its
-/// limit. Several rows widen a slice of a panel into the L1 cache once and multiply it there with all of them. Either way an output is one
+/// limit. Several rows fetch or widen a slice of a panel into the L1 cache once and multiply it there with all of them. Either way an output is one
 /// chain over ascending k, so a row's bits depend neither on its neighbours nor on the way.
 /// </summary>
 internal static unsafe class MatMulFrozenCpu
@@ -40,7 +40,7 @@ internal static unsafe class MatMulFrozenCpu
         var work = new Work
         {
             X = x.Pointer<float>(), Y = y.Pointer<float>(), Bias = bias.Pointer<float>(), Panels = panels, Scales = scales, PanelBytes = panelBytes,
-            Format = format, Rows = x.Rows, K = x.Columns, Columns = y.Columns, RowTasks = rowTasks, ColumnTasks = Math.Clamp(wanted / rowTasks, 1, count),
+            Format = format, Rows = x.Rows, K = x.Columns, Columns = y.Columns, RowTasks = rowTasks, ColumnTasks = Math.Clamp(wanted / rowTasks, 1, x.Rows == 1 ? (count + FrozenPanels.AtOnce - 1) / FrozenPanels.AtOnce : count),
         };
         WorkerTeam.Run(ref work, work.RowTasks * work.ColumnTasks);
     }
@@ -80,7 +80,16 @@ internal static unsafe class MatMulFrozenCpu
             int first = (int)((long)count * columnTask / ColumnTasks), end = (int)((long)count * (columnTask + 1) / ColumnTasks);
             if (Rows == 1)
             {
-                for (int panel = first; panel < end; panel += 2) OneRow<V, TPanels>(panel, Math.Min(panel + 1, end - 1), width);
+                int groups = (count + FrozenPanels.AtOnce - 1) / FrozenPanels.AtOnce;
+                first = (int)((long)groups * columnTask / ColumnTasks) * FrozenPanels.AtOnce;
+                end = Math.Min(count, (int)((long)groups * (columnTask + 1) / ColumnTasks) * FrozenPanels.AtOnce);
+                for (int panel = first; panel < end;)
+                {
+                    // Panels that do not make up four are multiplied one by one.
+                    int panels = end - panel >= FrozenPanels.AtOnce ? FrozenPanels.AtOnce : 1;
+                    OneRow<V, TPanels>(panel, panels, width);
+                    panel += panels;
+                }
                 return;
             }
             int row = (int)((long)Rows * rowTask / RowTasks), rows = (int)((long)Rows * (rowTask + 1) / RowTasks) - row;
@@ -91,16 +100,16 @@ internal static unsafe class MatMulFrozenCpu
             if (Scales != null) Scale<V>(row, rows, first * width, Math.Min(Columns, end * width));
         }
 
-        /// <summary>One row against two panels, or one where they are the same.</summary>
+        /// <summary>One row against four panels, or one.</summary>
         [SkipLocalsInit]
-        private readonly void OneRow<V, TPanels>(int panel, int other, int width) where V : unmanaged, IVector<V> where TPanels : struct, IFrozenPanels
+        private readonly void OneRow<V, TPanels>(int panel, int panels, int width) where V : unmanaged, IVector<V> where TPanels : struct, IFrozenPanels
         {
-            float* sums = stackalloc float[4 * sizeof(V) / sizeof(float)];
-            int column = panel * width, columns = Math.Min(Columns, (other + 1) * width) - column;
-            new Span<float>(sums, 2 * width).Clear();
+            float* sums = stackalloc float[FrozenPanels.AtOnce * 2 * sizeof(V) / sizeof(float)];
+            int column = panel * width, columns = Math.Min(Columns, (panel + panels) * width) - column;
+            new Span<float>(sums, FrozenPanels.AtOnce * width).Clear();
             // The scale joins before the bias does.
             if (Bias != null && Scales == null) new ReadOnlySpan<float>(Bias + column, columns).CopyTo(new Span<float>(sums, columns));
-            TPanels.MultiplyRow<V>(X, K, Panels + panel * PanelBytes, Panels + other * PanelBytes, sums);
+            TPanels.MultiplyRow<V>(X, K, Panels + panel * PanelBytes, panels == 1 ? 0 : PanelBytes, sums);
             new ReadOnlySpan<float>(sums, columns).CopyTo(new Span<float>(Y + column, columns));
             if (Scales != null) Scale<V>(0, 1, column, column + columns);
         }
@@ -113,28 +122,33 @@ internal static unsafe class MatMulFrozenCpu
             buffer = (float*)(((nint)buffer + 63) & ~(nint)63);
             int column = panel * width, columns = Math.Min(width, Columns - column);
             byte* source = Panels + panel * PanelBytes;
+            float* x = X + (nint)row * K, y = Y + (nint)row * Columns + column, bias = Bias == null || Scales != null ? null : Bias + column;
+            if (TPanels.IsFloat)
+            {
+                GemmBlock<V, Streamed>.Run(x + k, K, rows, (float*)source + (nint)k * width, 0, end - k, columns, y, Columns, bias, add: k > 0);
+                return;
+            }
             for (; k < end; k += KBlock)
             {
                 int count = Math.Min(KBlock, end - k);
-                float* slice = TPanels.IsFloat ? (float*)source + (nint)k * width : buffer;
-                if (!TPanels.IsFloat) TPanels.Widen<V>(source, k, count, buffer);
-                float* bias = Bias == null || Scales != null ? null : Bias + column;
-                GemmBlock<V, RowMajor>.Run(X + (nint)row * K + k, K, rows, slice, 0, count, columns, Y + (nint)row * Columns + column, Columns, bias, add: k > 0);
+                TPanels.Widen<V>(source, k, count, buffer);
+                GemmBlock<V, RowMajor>.Run(x + k, K, rows, buffer, 0, count, columns, y, Columns, bias, add: k > 0, isCached: true);
             }
         }
 
-        /// <summary>y = y · scale + bias.</summary>
+        /// <summary>y = y · scale + bias, where y comes times 2^24.</summary>
         private readonly void Scale<V>(int row, int rows, int column, int end) where V : unmanaged, IVector<V>
         {
+            V unit = V.Broadcast(Int8Panels.Unit);
             for (; rows > 0; rows--, row++)
             {
                 float* y = Y + (nint)row * Columns;
                 int n = column;
                 for (; n + V.Count <= end; n += V.Count)
-                    V.Store(V.MultiplyAdd(V.Load(y + n), V.Load(Scales + n), Bias == null ? V.Zero : V.Load(Bias + n)), y + n);
+                    V.Store(V.MultiplyAdd(V.Load(y + n), V.Load(Scales + n) * unit, Bias == null ? V.Zero : V.Load(Bias + n)), y + n);
                 if (n == end) continue;
                 V bias = Bias == null ? V.Zero : VectorTail.Load<V>(Bias + n, end - n);
-                VectorTail.Store(V.MultiplyAdd(VectorTail.Load<V>(y + n, end - n), V.Load(Scales + n), bias), y + n, end - n);
+                VectorTail.Store(V.MultiplyAdd(VectorTail.Load<V>(y + n, end - n), V.Load(Scales + n) * unit, bias), y + n, end - n);
             }
         }
     }

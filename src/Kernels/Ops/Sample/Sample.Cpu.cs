@@ -25,8 +25,8 @@ internal static unsafe class SampleCpu
 
     private static void Run<V>(Tensor logits, Tensor rows, Tensor ids, Tensor logProbs) where V : struct, IVector<V>
     {
-        var work = new SampleWork<V> { Logits = logits, Rows = rows, Ids = ids.Pointer<int>(), LogProbs = logProbs.Pointer<float>() };
-        WorkerTeam.Run(ref work, rows.Rows);
+        var work = new SampleWork<V> { Logits = logits, Rows = rows, Ids = ids.Pointer<int>(), LogProbs = logProbs.Pointer<float>(), Parts = new RowPartition(rows.Rows, logits.Columns) };
+        WorkerTeam.Run(ref work, work.Parts.Tasks);
     }
 
     private struct SampleWork<V> : IParallelWork where V : struct, IVector<V>
@@ -34,21 +34,28 @@ internal static unsafe class SampleCpu
         public Tensor Logits, Rows;
         public int* Ids;
         public float* LogProbs;
+        public RowPartition Parts;
 
         public readonly void Execute(int task)
         {
-            SampleRow row = SampleRow.Read(Rows.Row<int>(task), out int source);
-            (Ids[task], LogProbs[task]) = (Sample.Unusable, float.NaN);
+            float* block = stackalloc float[BlockElements];
+            for (int i = (int)Parts.First(task); i < Parts.End(task); i++) Draw(i, block);
+        }
+
+        private readonly void Draw(int at, float* block)
+        {
+            SampleRow row = SampleRow.Read(Rows.Row<int>(at), out int source);
+            (Ids[at], LogProbs[at]) = (Sample.Unusable, float.NaN);
             if ((uint)source >= (uint)Logits.Rows) return;
             int count = Logits.Columns;
-            float* logits = Logits.Pointer<float>() + (long)source * count, block = stackalloc float[BlockElements];
+            float* logits = Logits.Pointer<float>() + (long)source * count;
             float max = Largest(logits, count);
             if (!float.IsFinite(max)) return;
             int id = row.Temperature == 0 ? new ReadOnlySpan<float>(logits, count).IndexOf(max)
                 : row.TopK == 0 && row.TopP == 1 ? Walk(logits, count, max, row, block)
                 : Truncated(logits, count, max, row, block);
-            Ids[task] = id;
-            LogProbs[task] = (float)(logits[id] - (double)max - Math.Log(Total(logits, count, max, 1f, block)));
+            Ids[at] = id;
+            LogProbs[at] = (float)(logits[id] - (double)max - Math.Log(Total(logits, count, max, 1f, block)));
         }
 
         private static float Largest(float* logits, int count)
