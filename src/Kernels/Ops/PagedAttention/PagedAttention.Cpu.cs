@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using Bellman.Kernels.Cpu;
+using Bellman.Kernels.Cpu.Gemm;
 using Bellman.Kernels.Ops.Attention;
 
 namespace Bellman.Kernels.Ops.PagedAttention;
@@ -11,7 +12,7 @@ namespace Bellman.Kernels.Ops.PagedAttention;
 /// </summary>
 internal static unsafe class PagedAttentionCpu
 {
-    private const int B = PagedAttention.BlockTokens;
+    private const int B = PagedAttention.BlockTokens, LineFloats = 16;
 
     // Tokens whose scores become weights together: what the softmax does once for them all would cost more than a block's products.
     private const int Chunk = 8 * B;
@@ -28,21 +29,12 @@ internal static unsafe class PagedAttentionCpu
 
     public static void Append(Tensor qkv, AttentionShape shape, Tensor slots, Tensor keys, Tensor values)
     {
-        float* source = qkv.Pointer<float>(), k = keys.Pointer<float>(), v = values.Pointer<float>();
-        int* slot = slots.Pointer<int>();
-        int d = shape.HeadDimension, p = PagedAttention.PageTokensOf(shape, keys);
-        for (int i = 0; i < qkv.Rows; i++)
+        var work = new AppendWork
         {
-            float* row = source + (nint)i * shape.Columns;
-            nint page = (nint)(slot[i] / p) * keys.Columns;
-            int place = slot[i] % p;
-            for (int head = 0; head < shape.KeyValueHeads; head++)
-            {
-                float* key = row + shape.KeyColumn(head), keyPage = k + page + head * d * p + place;
-                for (int c = 0; c < d; c++) keyPage[c * p] = key[c];
-                new ReadOnlySpan<float>(row + shape.ValueColumn(head), d).CopyTo(new Span<float>(v + page + (head * p + place) * d, d));
-            }
-        }
+            Shape = shape, Source = qkv.Pointer<float>(), Keys = keys.Pointer<float>(), Values = values.Pointer<float>(), Slots = slots.Pointer<int>(),
+            P = PagedAttention.PageTokensOf(shape, keys), PageFloats = keys.Columns, Rows = new RowPartition(qkv.Rows, shape.Columns),
+        };
+        WorkerTeam.Run(ref work, work.Rows.Tasks);
     }
 
     public static void Forward(Tensor qkv, AttentionShape shape, Tensor rowSequence, Tensor rowLength, Tensor pageTable, Tensor keys, Tensor values, Tensor y)
@@ -59,6 +51,32 @@ internal static unsafe class PagedAttentionCpu
         for (int i = 0; i < qkv.Rows; i++) visible += work.Length[i];
         if (4 * visible * shape.OutputColumns < FlopsForTwo) WorkerTeam.RunHere(ref work, tasks);
         else WorkerTeam.Run(ref work, tasks);
+    }
+
+    private struct AppendWork : IParallelWork
+    {
+        public AttentionShape Shape;
+        public float* Source, Keys, Values;
+        public int* Slots;
+        public int P, PageFloats;
+        public RowPartition Rows;
+
+        public readonly void Execute(int task)
+        {
+            int d = Shape.HeadDimension;
+            for (nint i = (nint)Rows.First(task); i < Rows.End(task); i++)
+            {
+                float* row = Source + i * Shape.Columns;
+                nint page = (nint)(Slots[i] / P) * PageFloats;
+                int place = Slots[i] % P;
+                for (int head = 0; head < Shape.KeyValueHeads; head++)
+                {
+                    float* key = row + Shape.KeyColumn(head), keyPage = Keys + page + head * d * P + place;
+                    for (int c = 0; c < d; c++) keyPage[c * P] = key[c];
+                    new ReadOnlySpan<float>(row + Shape.ValueColumn(head), d).CopyTo(new Span<float>(Values + page + (head * P + place) * d, d));
+                }
+            }
+        }
     }
 
     private struct ForwardWork : IParallelWork
@@ -131,12 +149,31 @@ internal static unsafe class PagedAttentionCpu
                     int page = Page(row, start), last = row + 1;
                     while (last < end && Length[last] > start && Page(last, start) == page) last++;
                     float* at = scores + (nint)(row - first) * Shape.Group * Chunk + start - chunk;
-                    if (weigh) Weigh<V>(row, last, kv, start, page, at);
-                    else Score<V>(row, last, kv, start, page, at);
+                    if (weigh)
+                    {
+                        Weigh<V>(row, last, kv, start, page, at);
+                    }
+                    else
+                    {
+                        Fetch(page, row, kv, start);
+                        Score<V>(row, last, kv, start, page, at);
+                    }
                     row = last;
                 }
                 if (isPast) return;
             }
+        }
+
+        /// <summary>Asks for the block's values, which are weighed soon, and for the keys of the row's next block: pages lie anywhere in memory.</summary>
+        private readonly void Fetch(int page, int row, int kv, int start)
+        {
+            int d = Shape.HeadDimension;
+            float* values = Values + (nint)page * PageFloats + ((nint)kv * P + start % P) * d;
+            for (int i = 0; i < B * d; i += LineFloats) Prefetch.ToL1(values + i);
+            start += B;
+            if (Length[row] <= start) return;
+            float* keys = Keys + (nint)Page(row, start) * PageFloats + (nint)kv * d * P + start % P;
+            for (int c = 0; c < d; c++) Prefetch.ToL1(keys + c * P);
         }
 
         /// <summary>Scores of all queries of some rows for one block of keys.</summary>
