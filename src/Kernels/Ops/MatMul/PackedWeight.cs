@@ -11,6 +11,7 @@ public sealed class PackedWeight : IDisposable
 {
     private readonly Tensor _weight;
     private Tensor _forward;
+    private bool _forwardFresh;
     private Storage? _forwardStorage;
 
     /// <summary>Plain weights [N, K] of the device's type; they stay the caller's.</summary>
@@ -27,7 +28,9 @@ public sealed class PackedWeight : IDisposable
     {
         Frozen = frozen;
         (Outputs, Inputs) = (frozen.Outputs, frozen.Inputs);
-        if (frozen.Format == WeightFormat.F32) _forward = frozen.FloatPanels;
+        if (frozen.Format != WeightFormat.F32) return;
+        _forward = frozen.FloatPanels;
+        _forwardFresh = true;
     }
 
     /// <summary>Output width N.</summary>
@@ -42,26 +45,33 @@ public sealed class PackedWeight : IDisposable
 
     internal FrozenWeight? Frozen { get; }
 
-    /// <summary>Says that the weights have changed; panels are packed anew at their next use, and a training that needs none holds none.</summary>
+    /// <summary>Says that the weights have changed; panels are packed anew at their next use.</summary>
     public void Invalidate()
     {
-        if (Frozen is not null) return;
-        _forwardStorage?.Dispose();
-        _forwardStorage = null;
+        if (Frozen is null) _forwardFresh = false;
     }
 
     /// <summary>Panels of Wᵀ [K, N]: element (k, n) = W[n, k].</summary>
     internal Tensor ForwardPanels()
     {
-        if (Frozen is not null || _forwardStorage is not null) return _forward;
-        _forwardStorage = _weight.Device.Allocate(Panels.Floats(Inputs, Outputs) * sizeof(float));
-        _forward = new Tensor(_forwardStorage, 0, DType.F32, 1, checked((int)Panels.Floats(Inputs, Outputs)));
+        if (_forwardFresh) return _forward;
+        if (_forwardStorage is null)
+        {
+            _forwardStorage = _weight.Device.Allocate(Panels.Floats(Inputs, Outputs) * sizeof(float));
+            _forward = new Tensor(_forwardStorage, 0, DType.F32, 1, checked((int)Panels.Floats(Inputs, Outputs)));
+        }
         MatMulCpu.PackForward(_weight, _forward);
+        _forwardFresh = true;
         return _forward;
     }
 
     /// <inheritdoc/>
-    public void Dispose() => Invalidate();
+    public void Dispose()
+    {
+        _forwardStorage?.Dispose();
+        _forwardStorage = null;
+        Invalidate();
+    }
 
     private ShapeException NotPlain() => new($"PackedWeight: {Outputs}×{Inputs} weights frozen as {Frozen!.Format} serve forward products on CPU only; load the model for training.");
 }
