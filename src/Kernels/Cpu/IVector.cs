@@ -45,6 +45,15 @@ internal unsafe interface IVector<TSelf> where TSelf : struct, IVector<TSelf>
     /// <summary>a · b + c, rounded once where the hardware can.</summary>
     static abstract TSelf MultiplyAdd(TSelf a, TSelf b, TSelf c);
 
+    /// <summary>
+    /// sum += a · b in place. For running sums in loops: the JIT lets the sum stay in its register, where for
+    /// <see cref="MultiplyAdd"/> it may compute into a factor's register and copy.
+    /// </summary>
+    static abstract void AddProduct(TSelf a, TSelf b, ref TSelf sum);
+
+    /// <summary>sum0 += x · b0 and sum1 += x · b1 in place, with the number at <paramref name="x"/> in all lanes: one call, for the JIT inlines only so many.</summary>
+    static abstract void AddProducts(float* x, TSelf b0, TSelf b1, ref TSelf sum0, ref TSelf sum1);
+
     /// <summary>Lane-wise maximum (NaN propagates).</summary>
     static abstract TSelf Max(TSelf a, TSelf b);
 

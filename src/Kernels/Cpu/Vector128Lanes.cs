@@ -4,9 +4,9 @@ using System.Runtime.Intrinsics;
 namespace Bellman.Kernels.Cpu;
 
 /// <summary>4 floats in one 128-bit register.</summary>
-internal readonly unsafe struct Vector128Lanes(Vector128<float> value) : IVector<Vector128Lanes>
+internal unsafe struct Vector128Lanes(Vector128<float> value) : IVector<Vector128Lanes>
 {
-    private readonly Vector128<float> _value = value;
+    private Vector128<float> _value = value;
 
     public static int Count => 4;
 
@@ -50,6 +50,18 @@ internal readonly unsafe struct Vector128Lanes(Vector128<float> value) : IVector
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128Lanes MultiplyAdd(Vector128Lanes a, Vector128Lanes b, Vector128Lanes c) =>
         new(Vector128.FusedMultiplyAdd(a._value, b._value, c._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void AddProduct(Vector128Lanes a, Vector128Lanes b, ref Vector128Lanes sum) =>
+        sum._value = Vector128.FusedMultiplyAdd(a._value, b._value, sum._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void AddProducts(float* x, Vector128Lanes b0, Vector128Lanes b1, ref Vector128Lanes sum0, ref Vector128Lanes sum1)
+    {
+        Vector128<float> lanes = Vector128.Create(*x);
+        sum0._value = Vector128.FusedMultiplyAdd(lanes, b0._value, sum0._value);
+        sum1._value = Vector128.FusedMultiplyAdd(lanes, b1._value, sum1._value);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128Lanes Max(Vector128Lanes a, Vector128Lanes b) => new(Vector128.Max(a._value, b._value));

@@ -5,9 +5,9 @@ using System.Runtime.Intrinsics.X86;
 namespace Bellman.Kernels.Cpu;
 
 /// <summary>8 floats in one 256-bit register.</summary>
-internal readonly unsafe struct Vector256Lanes(Vector256<float> value) : IVector<Vector256Lanes>
+internal unsafe struct Vector256Lanes(Vector256<float> value) : IVector<Vector256Lanes>
 {
-    private readonly Vector256<float> _value = value;
+    private Vector256<float> _value = value;
 
     public static int Count => 8;
 
@@ -60,6 +60,18 @@ internal readonly unsafe struct Vector256Lanes(Vector256<float> value) : IVector
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256Lanes MultiplyAdd(Vector256Lanes a, Vector256Lanes b, Vector256Lanes c) =>
         new(Vector256.FusedMultiplyAdd(a._value, b._value, c._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void AddProduct(Vector256Lanes a, Vector256Lanes b, ref Vector256Lanes sum) =>
+        sum._value = Vector256.FusedMultiplyAdd(a._value, b._value, sum._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void AddProducts(float* x, Vector256Lanes b0, Vector256Lanes b1, ref Vector256Lanes sum0, ref Vector256Lanes sum1)
+    {
+        Vector256<float> lanes = Vector256.Create(*x);
+        sum0._value = Vector256.FusedMultiplyAdd(lanes, b0._value, sum0._value);
+        sum1._value = Vector256.FusedMultiplyAdd(lanes, b1._value, sum1._value);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256Lanes Max(Vector256Lanes a, Vector256Lanes b) => new(Vector256.Max(a._value, b._value));

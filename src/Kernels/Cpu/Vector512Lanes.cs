@@ -5,9 +5,9 @@ using System.Runtime.Intrinsics.X86;
 namespace Bellman.Kernels.Cpu;
 
 /// <summary>16 floats in one 512-bit register.</summary>
-internal readonly unsafe struct Vector512Lanes(Vector512<float> value) : IVector<Vector512Lanes>
+internal unsafe struct Vector512Lanes(Vector512<float> value) : IVector<Vector512Lanes>
 {
-    private readonly Vector512<float> _value = value;
+    private Vector512<float> _value = value;
 
     public static int Count => 16;
 
@@ -57,6 +57,18 @@ internal readonly unsafe struct Vector512Lanes(Vector512<float> value) : IVector
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512Lanes MultiplyAdd(Vector512Lanes a, Vector512Lanes b, Vector512Lanes c) =>
         new(Vector512.FusedMultiplyAdd(a._value, b._value, c._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void AddProduct(Vector512Lanes a, Vector512Lanes b, ref Vector512Lanes sum) =>
+        sum._value = Vector512.FusedMultiplyAdd(a._value, b._value, sum._value);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void AddProducts(float* x, Vector512Lanes b0, Vector512Lanes b1, ref Vector512Lanes sum0, ref Vector512Lanes sum1)
+    {
+        Vector512<float> lanes = Vector512.Create(*x);
+        sum0._value = Vector512.FusedMultiplyAdd(lanes, b0._value, sum0._value);
+        sum1._value = Vector512.FusedMultiplyAdd(lanes, b1._value, sum1._value);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512Lanes Max(Vector512Lanes a, Vector512Lanes b) => new(Vector512.Max(a._value, b._value));

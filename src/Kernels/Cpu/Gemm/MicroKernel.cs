@@ -85,6 +85,9 @@ internal static unsafe class MicroKernel
 {
     private const int LineFloats = 16, LineBytes = 64;
 
+    // Steps of k in a turn of the loop. Two of three instructions are multiply-adds only where counters and addresses are shared by several.
+    private const int Unroll = 4;
+
     /// <summary>Computes the tiles of <paramref name="t"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Run<V, TRows, TLayout>(in TileColumn t)
@@ -96,7 +99,9 @@ internal static unsafe class MicroKernel
         c00 = c01 = c10 = c11 = c20 = c21 = c30 = c31 = c40 = c41 = c50 = c51 = c60 = c61 = c70 = c71 = c80 = c81 = c90 = c91 = c100 = c101 = c110 = c111 = c120 = c121 = c130 = c131 = V.Zero;
         int width = sizeof(V) / sizeof(float);
         float* a = t.A, init = t.Init, c = t.C, next = t.Next;
-        nint aStride = t.AStride, initStride = t.InitStride, cStride = t.CStride, k = t.K, twice = 2 * aStride;
+        nint initStride = t.InitStride, cStride = t.CStride, k = t.K;
+        // In bytes: such sums are addresses that a load takes as they are. Tiles have a stride that the JIT knows.
+        nint step = (sizeof(TLayout) == sizeof(TileMajor) ? (sizeof(V) == 64 ? 14 : 6) : t.AStride) * sizeof(float), twice = 2 * step, thrice = 3 * step;
         nint fetch = sizeof(TLayout) == sizeof(Streamed) && k > 0 ? (t.Ahead * sizeof(float) + k - 1) / k : 0;
         for (int tile = t.Tiles; tile > 0; tile--)
         {
@@ -142,58 +147,137 @@ internal static unsafe class MicroKernel
                 c00 = c01 = c10 = c11 = c20 = c21 = c30 = c31 = c40 = c41 = c50 = c51 = c60 = c61 = c70 = c71 = c80 = c81 = c90 = c91 = c100 = c101 = c110 = c111 = c120 = c121 = c130 = c131 = V.Zero;
             }
             float* panel = t.Panel;
-            if (sizeof(TLayout) == sizeof(RowMajor) || sizeof(TLayout) == sizeof(Streamed))
+            // Rows in groups of three share a pointer, so that 14 rows need five pointers and two strides; a transposed A needs one.
+            byte* p0 = (byte*)a, p1 = p0, p2 = p0, p3 = p0, p4 = p0;
+            if (IsRowMajor<TLayout>())
             {
-                // Rows in groups of three share a pointer, so that 14 rows need five pointers and two strides.
-                float* p0 = a, p1 = a + 3 * aStride, p2 = a + 6 * aStride, p3 = a + 9 * aStride, p4 = a + 12 * aStride;
-                for (nint i = 0; i < k; i++)
+                p1 += 3 * step;
+                p2 += 6 * step;
+                p3 += 9 * step;
+                p4 += 12 * step;
+            }
+            V b0, b1;
+            nint i = k;
+            for (; i >= Unroll; i -= Unroll)
+            {
+                if (sizeof(TLayout) == sizeof(Streamed)) Fetch<V>(ref fetched, fetch);
+                b0 = V.Load(panel);
+                b1 = V.Load(panel + width);
+                V.AddProducts(Element<TLayout>(p0, step, twice, thrice, 0, 0), b0, b1, ref c00, ref c01);
+                if (sizeof(TRows) > 1) V.AddProducts(Element<TLayout>(p0, step, twice, thrice, 1, 0), b0, b1, ref c10, ref c11);
+                if (sizeof(TRows) > 2) V.AddProducts(Element<TLayout>(p0, step, twice, thrice, 2, 0), b0, b1, ref c20, ref c21);
+                if (sizeof(TRows) > 3) V.AddProducts(Element<TLayout>(p1, step, twice, thrice, 3, 0), b0, b1, ref c30, ref c31);
+                if (sizeof(TRows) > 4) V.AddProducts(Element<TLayout>(p1, step, twice, thrice, 4, 0), b0, b1, ref c40, ref c41);
+                if (sizeof(TRows) > 5) V.AddProducts(Element<TLayout>(p1, step, twice, thrice, 5, 0), b0, b1, ref c50, ref c51);
+                if (sizeof(TRows) > 6) V.AddProducts(Element<TLayout>(p2, step, twice, thrice, 6, 0), b0, b1, ref c60, ref c61);
+                if (sizeof(TRows) > 7) V.AddProducts(Element<TLayout>(p2, step, twice, thrice, 7, 0), b0, b1, ref c70, ref c71);
+                if (sizeof(TRows) > 8) V.AddProducts(Element<TLayout>(p2, step, twice, thrice, 8, 0), b0, b1, ref c80, ref c81);
+                if (sizeof(TRows) > 9) V.AddProducts(Element<TLayout>(p3, step, twice, thrice, 9, 0), b0, b1, ref c90, ref c91);
+                if (sizeof(TRows) > 10) V.AddProducts(Element<TLayout>(p3, step, twice, thrice, 10, 0), b0, b1, ref c100, ref c101);
+                if (sizeof(TRows) > 11) V.AddProducts(Element<TLayout>(p3, step, twice, thrice, 11, 0), b0, b1, ref c110, ref c111);
+                if (sizeof(TRows) > 12) V.AddProducts(Element<TLayout>(p4, step, twice, thrice, 12, 0), b0, b1, ref c120, ref c121);
+                if (sizeof(TRows) > 13) V.AddProducts(Element<TLayout>(p4, step, twice, thrice, 13, 0), b0, b1, ref c130, ref c131);
+
+                if (sizeof(TLayout) == sizeof(Streamed)) Fetch<V>(ref fetched, fetch);
+                b0 = V.Load(panel + 2 * width);
+                b1 = V.Load(panel + 3 * width);
+                V.AddProducts(Element<TLayout>(p0, step, twice, thrice, 0, 1), b0, b1, ref c00, ref c01);
+                if (sizeof(TRows) > 1) V.AddProducts(Element<TLayout>(p0, step, twice, thrice, 1, 1), b0, b1, ref c10, ref c11);
+                if (sizeof(TRows) > 2) V.AddProducts(Element<TLayout>(p0, step, twice, thrice, 2, 1), b0, b1, ref c20, ref c21);
+                if (sizeof(TRows) > 3) V.AddProducts(Element<TLayout>(p1, step, twice, thrice, 3, 1), b0, b1, ref c30, ref c31);
+                if (sizeof(TRows) > 4) V.AddProducts(Element<TLayout>(p1, step, twice, thrice, 4, 1), b0, b1, ref c40, ref c41);
+                if (sizeof(TRows) > 5) V.AddProducts(Element<TLayout>(p1, step, twice, thrice, 5, 1), b0, b1, ref c50, ref c51);
+                if (sizeof(TRows) > 6) V.AddProducts(Element<TLayout>(p2, step, twice, thrice, 6, 1), b0, b1, ref c60, ref c61);
+                if (sizeof(TRows) > 7) V.AddProducts(Element<TLayout>(p2, step, twice, thrice, 7, 1), b0, b1, ref c70, ref c71);
+                if (sizeof(TRows) > 8) V.AddProducts(Element<TLayout>(p2, step, twice, thrice, 8, 1), b0, b1, ref c80, ref c81);
+                if (sizeof(TRows) > 9) V.AddProducts(Element<TLayout>(p3, step, twice, thrice, 9, 1), b0, b1, ref c90, ref c91);
+                if (sizeof(TRows) > 10) V.AddProducts(Element<TLayout>(p3, step, twice, thrice, 10, 1), b0, b1, ref c100, ref c101);
+                if (sizeof(TRows) > 11) V.AddProducts(Element<TLayout>(p3, step, twice, thrice, 11, 1), b0, b1, ref c110, ref c111);
+                if (sizeof(TRows) > 12) V.AddProducts(Element<TLayout>(p4, step, twice, thrice, 12, 1), b0, b1, ref c120, ref c121);
+                if (sizeof(TRows) > 13) V.AddProducts(Element<TLayout>(p4, step, twice, thrice, 13, 1), b0, b1, ref c130, ref c131);
+
+                if (sizeof(TLayout) == sizeof(Streamed)) Fetch<V>(ref fetched, fetch);
+                b0 = V.Load(panel + 4 * width);
+                b1 = V.Load(panel + 5 * width);
+                V.AddProducts(Element<TLayout>(p0, step, twice, thrice, 0, 2), b0, b1, ref c00, ref c01);
+                if (sizeof(TRows) > 1) V.AddProducts(Element<TLayout>(p0, step, twice, thrice, 1, 2), b0, b1, ref c10, ref c11);
+                if (sizeof(TRows) > 2) V.AddProducts(Element<TLayout>(p0, step, twice, thrice, 2, 2), b0, b1, ref c20, ref c21);
+                if (sizeof(TRows) > 3) V.AddProducts(Element<TLayout>(p1, step, twice, thrice, 3, 2), b0, b1, ref c30, ref c31);
+                if (sizeof(TRows) > 4) V.AddProducts(Element<TLayout>(p1, step, twice, thrice, 4, 2), b0, b1, ref c40, ref c41);
+                if (sizeof(TRows) > 5) V.AddProducts(Element<TLayout>(p1, step, twice, thrice, 5, 2), b0, b1, ref c50, ref c51);
+                if (sizeof(TRows) > 6) V.AddProducts(Element<TLayout>(p2, step, twice, thrice, 6, 2), b0, b1, ref c60, ref c61);
+                if (sizeof(TRows) > 7) V.AddProducts(Element<TLayout>(p2, step, twice, thrice, 7, 2), b0, b1, ref c70, ref c71);
+                if (sizeof(TRows) > 8) V.AddProducts(Element<TLayout>(p2, step, twice, thrice, 8, 2), b0, b1, ref c80, ref c81);
+                if (sizeof(TRows) > 9) V.AddProducts(Element<TLayout>(p3, step, twice, thrice, 9, 2), b0, b1, ref c90, ref c91);
+                if (sizeof(TRows) > 10) V.AddProducts(Element<TLayout>(p3, step, twice, thrice, 10, 2), b0, b1, ref c100, ref c101);
+                if (sizeof(TRows) > 11) V.AddProducts(Element<TLayout>(p3, step, twice, thrice, 11, 2), b0, b1, ref c110, ref c111);
+                if (sizeof(TRows) > 12) V.AddProducts(Element<TLayout>(p4, step, twice, thrice, 12, 2), b0, b1, ref c120, ref c121);
+                if (sizeof(TRows) > 13) V.AddProducts(Element<TLayout>(p4, step, twice, thrice, 13, 2), b0, b1, ref c130, ref c131);
+
+                if (sizeof(TLayout) == sizeof(Streamed)) Fetch<V>(ref fetched, fetch);
+                b0 = V.Load(panel + 6 * width);
+                b1 = V.Load(panel + 7 * width);
+                V.AddProducts(Element<TLayout>(p0, step, twice, thrice, 0, 3), b0, b1, ref c00, ref c01);
+                if (sizeof(TRows) > 1) V.AddProducts(Element<TLayout>(p0, step, twice, thrice, 1, 3), b0, b1, ref c10, ref c11);
+                if (sizeof(TRows) > 2) V.AddProducts(Element<TLayout>(p0, step, twice, thrice, 2, 3), b0, b1, ref c20, ref c21);
+                if (sizeof(TRows) > 3) V.AddProducts(Element<TLayout>(p1, step, twice, thrice, 3, 3), b0, b1, ref c30, ref c31);
+                if (sizeof(TRows) > 4) V.AddProducts(Element<TLayout>(p1, step, twice, thrice, 4, 3), b0, b1, ref c40, ref c41);
+                if (sizeof(TRows) > 5) V.AddProducts(Element<TLayout>(p1, step, twice, thrice, 5, 3), b0, b1, ref c50, ref c51);
+                if (sizeof(TRows) > 6) V.AddProducts(Element<TLayout>(p2, step, twice, thrice, 6, 3), b0, b1, ref c60, ref c61);
+                if (sizeof(TRows) > 7) V.AddProducts(Element<TLayout>(p2, step, twice, thrice, 7, 3), b0, b1, ref c70, ref c71);
+                if (sizeof(TRows) > 8) V.AddProducts(Element<TLayout>(p2, step, twice, thrice, 8, 3), b0, b1, ref c80, ref c81);
+                if (sizeof(TRows) > 9) V.AddProducts(Element<TLayout>(p3, step, twice, thrice, 9, 3), b0, b1, ref c90, ref c91);
+                if (sizeof(TRows) > 10) V.AddProducts(Element<TLayout>(p3, step, twice, thrice, 10, 3), b0, b1, ref c100, ref c101);
+                if (sizeof(TRows) > 11) V.AddProducts(Element<TLayout>(p3, step, twice, thrice, 11, 3), b0, b1, ref c110, ref c111);
+                if (sizeof(TRows) > 12) V.AddProducts(Element<TLayout>(p4, step, twice, thrice, 12, 3), b0, b1, ref c120, ref c121);
+                if (sizeof(TRows) > 13) V.AddProducts(Element<TLayout>(p4, step, twice, thrice, 13, 3), b0, b1, ref c130, ref c131);
+                panel += 8 * width;
+                nint forward = Unroll * (IsRowMajor<TLayout>() ? sizeof(float) : step);
+                p0 += forward;
+                if (IsRowMajor<TLayout>())
                 {
-                    if (sizeof(TLayout) == sizeof(Streamed))
-                    {
-                        Prefetch.ToL1(fetched);
-                        if (width > 8) Prefetch.ToL1(fetched + LineBytes);
-                        fetched += fetch;
-                    }
-                    V b0 = V.Load(panel), b1 = V.Load(panel + width), x;
-                    { x = V.Broadcast(p0[i]); c00 = V.MultiplyAdd(x, b0, c00); c01 = V.MultiplyAdd(x, b1, c01); }
-                    if (sizeof(TRows) > 1) { x = V.Broadcast(p0[aStride + i]); c10 = V.MultiplyAdd(x, b0, c10); c11 = V.MultiplyAdd(x, b1, c11); }
-                    if (sizeof(TRows) > 2) { x = V.Broadcast(p0[twice + i]); c20 = V.MultiplyAdd(x, b0, c20); c21 = V.MultiplyAdd(x, b1, c21); }
-                    if (sizeof(TRows) > 3) { x = V.Broadcast(p1[i]); c30 = V.MultiplyAdd(x, b0, c30); c31 = V.MultiplyAdd(x, b1, c31); }
-                    if (sizeof(TRows) > 4) { x = V.Broadcast(p1[aStride + i]); c40 = V.MultiplyAdd(x, b0, c40); c41 = V.MultiplyAdd(x, b1, c41); }
-                    if (sizeof(TRows) > 5) { x = V.Broadcast(p1[twice + i]); c50 = V.MultiplyAdd(x, b0, c50); c51 = V.MultiplyAdd(x, b1, c51); }
-                    if (sizeof(TRows) > 6) { x = V.Broadcast(p2[i]); c60 = V.MultiplyAdd(x, b0, c60); c61 = V.MultiplyAdd(x, b1, c61); }
-                    if (sizeof(TRows) > 7) { x = V.Broadcast(p2[aStride + i]); c70 = V.MultiplyAdd(x, b0, c70); c71 = V.MultiplyAdd(x, b1, c71); }
-                    if (sizeof(TRows) > 8) { x = V.Broadcast(p2[twice + i]); c80 = V.MultiplyAdd(x, b0, c80); c81 = V.MultiplyAdd(x, b1, c81); }
-                    if (sizeof(TRows) > 9) { x = V.Broadcast(p3[i]); c90 = V.MultiplyAdd(x, b0, c90); c91 = V.MultiplyAdd(x, b1, c91); }
-                    if (sizeof(TRows) > 10) { x = V.Broadcast(p3[aStride + i]); c100 = V.MultiplyAdd(x, b0, c100); c101 = V.MultiplyAdd(x, b1, c101); }
-                    if (sizeof(TRows) > 11) { x = V.Broadcast(p3[twice + i]); c110 = V.MultiplyAdd(x, b0, c110); c111 = V.MultiplyAdd(x, b1, c111); }
-                    if (sizeof(TRows) > 12) { x = V.Broadcast(p4[i]); c120 = V.MultiplyAdd(x, b0, c120); c121 = V.MultiplyAdd(x, b1, c121); }
-                    if (sizeof(TRows) > 13) { x = V.Broadcast(p4[aStride + i]); c130 = V.MultiplyAdd(x, b0, c130); c131 = V.MultiplyAdd(x, b1, c131); }
-                    panel += 2 * width;
+                    if (sizeof(TRows) > 3) p1 += forward;
+                    if (sizeof(TRows) > 6) p2 += forward;
+                    if (sizeof(TRows) > 9) p3 += forward;
+                    if (sizeof(TRows) > 12) p4 += forward;
+                }
+                else
+                {
+                    p1 = p2 = p3 = p4 = p0;
                 }
             }
-            else
+            for (; i > 0; i--)
             {
-                float* p = a;
-                for (nint i = 0; i < k; i++)
+                if (sizeof(TLayout) == sizeof(Streamed)) Fetch<V>(ref fetched, fetch);
+                b0 = V.Load(panel);
+                b1 = V.Load(panel + width);
+                V.AddProducts(Element<TLayout>(p0, step, twice, thrice, 0, 0), b0, b1, ref c00, ref c01);
+                if (sizeof(TRows) > 1) V.AddProducts(Element<TLayout>(p0, step, twice, thrice, 1, 0), b0, b1, ref c10, ref c11);
+                if (sizeof(TRows) > 2) V.AddProducts(Element<TLayout>(p0, step, twice, thrice, 2, 0), b0, b1, ref c20, ref c21);
+                if (sizeof(TRows) > 3) V.AddProducts(Element<TLayout>(p1, step, twice, thrice, 3, 0), b0, b1, ref c30, ref c31);
+                if (sizeof(TRows) > 4) V.AddProducts(Element<TLayout>(p1, step, twice, thrice, 4, 0), b0, b1, ref c40, ref c41);
+                if (sizeof(TRows) > 5) V.AddProducts(Element<TLayout>(p1, step, twice, thrice, 5, 0), b0, b1, ref c50, ref c51);
+                if (sizeof(TRows) > 6) V.AddProducts(Element<TLayout>(p2, step, twice, thrice, 6, 0), b0, b1, ref c60, ref c61);
+                if (sizeof(TRows) > 7) V.AddProducts(Element<TLayout>(p2, step, twice, thrice, 7, 0), b0, b1, ref c70, ref c71);
+                if (sizeof(TRows) > 8) V.AddProducts(Element<TLayout>(p2, step, twice, thrice, 8, 0), b0, b1, ref c80, ref c81);
+                if (sizeof(TRows) > 9) V.AddProducts(Element<TLayout>(p3, step, twice, thrice, 9, 0), b0, b1, ref c90, ref c91);
+                if (sizeof(TRows) > 10) V.AddProducts(Element<TLayout>(p3, step, twice, thrice, 10, 0), b0, b1, ref c100, ref c101);
+                if (sizeof(TRows) > 11) V.AddProducts(Element<TLayout>(p3, step, twice, thrice, 11, 0), b0, b1, ref c110, ref c111);
+                if (sizeof(TRows) > 12) V.AddProducts(Element<TLayout>(p4, step, twice, thrice, 12, 0), b0, b1, ref c120, ref c121);
+                if (sizeof(TRows) > 13) V.AddProducts(Element<TLayout>(p4, step, twice, thrice, 13, 0), b0, b1, ref c130, ref c131);
+                panel += 2 * width;
+                nint forward = (IsRowMajor<TLayout>() ? sizeof(float) : step);
+                p0 += forward;
+                if (IsRowMajor<TLayout>())
                 {
-                    V b0 = V.Load(panel), b1 = V.Load(panel + width), x;
-                    { x = V.Broadcast(p[0]); c00 = V.MultiplyAdd(x, b0, c00); c01 = V.MultiplyAdd(x, b1, c01); }
-                    if (sizeof(TRows) > 1) { x = V.Broadcast(p[1]); c10 = V.MultiplyAdd(x, b0, c10); c11 = V.MultiplyAdd(x, b1, c11); }
-                    if (sizeof(TRows) > 2) { x = V.Broadcast(p[2]); c20 = V.MultiplyAdd(x, b0, c20); c21 = V.MultiplyAdd(x, b1, c21); }
-                    if (sizeof(TRows) > 3) { x = V.Broadcast(p[3]); c30 = V.MultiplyAdd(x, b0, c30); c31 = V.MultiplyAdd(x, b1, c31); }
-                    if (sizeof(TRows) > 4) { x = V.Broadcast(p[4]); c40 = V.MultiplyAdd(x, b0, c40); c41 = V.MultiplyAdd(x, b1, c41); }
-                    if (sizeof(TRows) > 5) { x = V.Broadcast(p[5]); c50 = V.MultiplyAdd(x, b0, c50); c51 = V.MultiplyAdd(x, b1, c51); }
-                    if (sizeof(TRows) > 6) { x = V.Broadcast(p[6]); c60 = V.MultiplyAdd(x, b0, c60); c61 = V.MultiplyAdd(x, b1, c61); }
-                    if (sizeof(TRows) > 7) { x = V.Broadcast(p[7]); c70 = V.MultiplyAdd(x, b0, c70); c71 = V.MultiplyAdd(x, b1, c71); }
-                    if (sizeof(TRows) > 8) { x = V.Broadcast(p[8]); c80 = V.MultiplyAdd(x, b0, c80); c81 = V.MultiplyAdd(x, b1, c81); }
-                    if (sizeof(TRows) > 9) { x = V.Broadcast(p[9]); c90 = V.MultiplyAdd(x, b0, c90); c91 = V.MultiplyAdd(x, b1, c91); }
-                    if (sizeof(TRows) > 10) { x = V.Broadcast(p[10]); c100 = V.MultiplyAdd(x, b0, c100); c101 = V.MultiplyAdd(x, b1, c101); }
-                    if (sizeof(TRows) > 11) { x = V.Broadcast(p[11]); c110 = V.MultiplyAdd(x, b0, c110); c111 = V.MultiplyAdd(x, b1, c111); }
-                    if (sizeof(TRows) > 12) { x = V.Broadcast(p[12]); c120 = V.MultiplyAdd(x, b0, c120); c121 = V.MultiplyAdd(x, b1, c121); }
-                    if (sizeof(TRows) > 13) { x = V.Broadcast(p[13]); c130 = V.MultiplyAdd(x, b0, c130); c131 = V.MultiplyAdd(x, b1, c131); }
-                    panel += 2 * width;
-                    p += aStride;
+                    if (sizeof(TRows) > 3) p1 += forward;
+                    if (sizeof(TRows) > 6) p2 += forward;
+                    if (sizeof(TRows) > 9) p3 += forward;
+                    if (sizeof(TRows) > 12) p4 += forward;
+                }
+                else
+                {
+                    p1 = p2 = p3 = p4 = p0;
                 }
             }
             { V.Store(c00, c + 0 * cStride); V.Store(c01, c + 0 * cStride + width); }
@@ -214,5 +298,25 @@ internal static unsafe class MicroKernel
             a += t.AStep;
             c = coming;
         }
+    }
+
+    private static bool IsRowMajor<TLayout>() where TLayout : unmanaged, IALayout => sizeof(TLayout) == sizeof(RowMajor) || sizeof(TLayout) == sizeof(Streamed);
+
+    /// <summary>A's element of a row and of a step after the current one; <paramref name="group"/> is the row's group of three.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static float* Element<TLayout>(byte* group, nint step, nint twice, nint thrice, int row, int after) where TLayout : unmanaged, IALayout
+    {
+        if (sizeof(TLayout) == sizeof(TileMajor)) return (float*)(group + after * step) + row;
+        if (sizeof(TLayout) == sizeof(KMajor)) return (float*)(group + (after == 0 ? 0 : after == 1 ? step : after == 2 ? twice : thrice)) + row;
+        return (float*)(group + (row % 3 == 0 ? 0 : row % 3 == 1 ? step : twice)) + after;
+    }
+
+    /// <summary>The next piece of the panel that follows.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Fetch<V>(ref byte* fetched, nint bytes) where V : unmanaged, IVector<V>
+    {
+        Prefetch.ToL1(fetched);
+        if (sizeof(V) == 64) Prefetch.ToL1(fetched + LineBytes);
+        fetched += bytes;
     }
 }
