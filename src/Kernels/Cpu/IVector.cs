@@ -57,13 +57,16 @@ internal unsafe interface IVector<TSelf> where TSelf : struct, IVector<TSelf>
     /// <summary>Lane-wise maximum (NaN propagates).</summary>
     static abstract TSelf Max(TSelf a, TSelf b);
 
+    /// <summary>Lane-wise maximum in one instruction, where <see cref="Max"/> takes nine; whether NaN propagates depends on the machine.</summary>
+    static abstract TSelf MaxNative(TSelf a, TSelf b);
+
     /// <summary>Lane-wise minimum (NaN propagates).</summary>
     static abstract TSelf Min(TSelf a, TSelf b);
 
     /// <summary>Square root.</summary>
     static abstract TSelf Sqrt(TSelf a);
 
-    /// <summary>e^x to about 1 ulp; 0 below −87.3, infinity above 88.7, NaN stays NaN.</summary>
+    /// <summary>e^x to about 1 ulp; 0 below −87, infinity above 88.7, NaN stays NaN.</summary>
     static abstract TSelf Exp(TSelf a);
 
     /// <summary>Sum of all lanes in a fixed order.</summary>

@@ -67,33 +67,32 @@ internal unsafe struct Vector128Lanes(Vector128<float> value) : IVector<Vector12
     public static Vector128Lanes Max(Vector128Lanes a, Vector128Lanes b) => new(Vector128.Max(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128Lanes MaxNative(Vector128Lanes a, Vector128Lanes b) => new(Vector128.MaxNative(a._value, b._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128Lanes Min(Vector128Lanes a, Vector128Lanes b) => new(Vector128.Min(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128Lanes Sqrt(Vector128Lanes a) => new(Vector128.Sqrt(a._value));
 
     // e^x = 2^n · e^r with n = round(x / ln 2) and |r| ≤ ln 2 / 2; ln 2 in two parts (Cody and Waite) keeps r exact and a
-    // degree-6 polynomial (the Cephes coefficients of expf) gives e^r. 2^n is applied in two factors so that n = 128 and
-    // the subnormal range do not overflow the exponent field.
+    // degree-6 polynomial (the Cephes coefficients of expf) gives e^r. Beside 1.5 · 2^23 the quotient is rounded by the addition alone, and
+    // its low bits are n plus the exponent's offset, less one: the polynomial is of 2e^r, so that n = 128 still has a power of two.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128Lanes Exp(Vector128Lanes a)
     {
-        Vector128<float> x = Vector128.Min(Vector128.Max(a._value, Vector128.Create(-104f)), Vector128.Create(89f));
-        Vector128<float> n = Vector128.Floor(Vector128.FusedMultiplyAdd(x, Vector128.Create(1.44269504f), Vector128.Create(0.5f)));
+        Vector128<float> x = Vector128.Min(Vector128.Max(a._value, Vector128.Create(-87.5f)), Vector128.Create(89f)), offset = Vector128.Create(12582912f + 126f);
+        Vector128<float> shifted = Vector128.FusedMultiplyAdd(x, Vector128.Create(1.44269504f), offset), n = shifted - offset;
         Vector128<float> r = Vector128.FusedMultiplyAdd(n, Vector128.Create(-0.693359375f), x);
         r = Vector128.FusedMultiplyAdd(n, Vector128.Create(2.12194440e-4f), r);
-        Vector128<float> p = Vector128.Create(1.9875691500e-4f);
-        p = Vector128.FusedMultiplyAdd(p, r, Vector128.Create(1.3981999507e-3f));
-        p = Vector128.FusedMultiplyAdd(p, r, Vector128.Create(8.3334519073e-3f));
-        p = Vector128.FusedMultiplyAdd(p, r, Vector128.Create(4.1665795894e-2f));
-        p = Vector128.FusedMultiplyAdd(p, r, Vector128.Create(1.6666665459e-1f));
-        p = Vector128.FusedMultiplyAdd(p, r, Vector128.Create(5.0000001201e-1f));
-        p = Vector128.FusedMultiplyAdd(p, r * r, r + Vector128.Create(1f));
-        Vector128<int> exponent = Vector128.ConvertToInt32(n);
-        Vector128<int> half = exponent >> 1;
-        Vector128<float> scale1 = ((half + Vector128.Create(127)) << 23).AsSingle();
-        Vector128<float> scale2 = ((exponent - half + Vector128.Create(127)) << 23).AsSingle();
-        return new(p * scale1 * scale2);
+        Vector128<float> p = Vector128.Create(2 * 1.9875691500e-4f);
+        p = Vector128.FusedMultiplyAdd(p, r, Vector128.Create(2 * 1.3981999507e-3f));
+        p = Vector128.FusedMultiplyAdd(p, r, Vector128.Create(2 * 8.3334519073e-3f));
+        p = Vector128.FusedMultiplyAdd(p, r, Vector128.Create(2 * 4.1665795894e-2f));
+        p = Vector128.FusedMultiplyAdd(p, r, Vector128.Create(2 * 1.6666665459e-1f));
+        p = Vector128.FusedMultiplyAdd(p, r, Vector128.Create(2 * 5.0000001201e-1f));
+        p = Vector128.FusedMultiplyAdd(p, r * r, Vector128.FusedMultiplyAdd(r, Vector128.Create(2f), Vector128.Create(2f)));
+        return new(p * (shifted.AsInt32() << 23).AsSingle());
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

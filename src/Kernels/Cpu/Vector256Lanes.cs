@@ -77,33 +77,32 @@ internal unsafe struct Vector256Lanes(Vector256<float> value) : IVector<Vector25
     public static Vector256Lanes Max(Vector256Lanes a, Vector256Lanes b) => new(Vector256.Max(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256Lanes MaxNative(Vector256Lanes a, Vector256Lanes b) => new(Vector256.MaxNative(a._value, b._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256Lanes Min(Vector256Lanes a, Vector256Lanes b) => new(Vector256.Min(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256Lanes Sqrt(Vector256Lanes a) => new(Vector256.Sqrt(a._value));
 
     // e^x = 2^n · e^r with n = round(x / ln 2) and |r| ≤ ln 2 / 2; ln 2 in two parts (Cody and Waite) keeps r exact and a
-    // degree-6 polynomial (the Cephes coefficients of expf) gives e^r. 2^n is applied in two factors so that n = 128 and
-    // the subnormal range do not overflow the exponent field.
+    // degree-6 polynomial (the Cephes coefficients of expf) gives e^r. Beside 1.5 · 2^23 the quotient is rounded by the addition alone, and
+    // its low bits are n plus the exponent's offset, less one: the polynomial is of 2e^r, so that n = 128 still has a power of two.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256Lanes Exp(Vector256Lanes a)
     {
-        Vector256<float> x = Vector256.Min(Vector256.Max(a._value, Vector256.Create(-104f)), Vector256.Create(89f));
-        Vector256<float> n = Vector256.Floor(Vector256.FusedMultiplyAdd(x, Vector256.Create(1.44269504f), Vector256.Create(0.5f)));
+        Vector256<float> x = Vector256.Min(Vector256.Max(a._value, Vector256.Create(-87.5f)), Vector256.Create(89f)), offset = Vector256.Create(12582912f + 126f);
+        Vector256<float> shifted = Vector256.FusedMultiplyAdd(x, Vector256.Create(1.44269504f), offset), n = shifted - offset;
         Vector256<float> r = Vector256.FusedMultiplyAdd(n, Vector256.Create(-0.693359375f), x);
         r = Vector256.FusedMultiplyAdd(n, Vector256.Create(2.12194440e-4f), r);
-        Vector256<float> p = Vector256.Create(1.9875691500e-4f);
-        p = Vector256.FusedMultiplyAdd(p, r, Vector256.Create(1.3981999507e-3f));
-        p = Vector256.FusedMultiplyAdd(p, r, Vector256.Create(8.3334519073e-3f));
-        p = Vector256.FusedMultiplyAdd(p, r, Vector256.Create(4.1665795894e-2f));
-        p = Vector256.FusedMultiplyAdd(p, r, Vector256.Create(1.6666665459e-1f));
-        p = Vector256.FusedMultiplyAdd(p, r, Vector256.Create(5.0000001201e-1f));
-        p = Vector256.FusedMultiplyAdd(p, r * r, r + Vector256.Create(1f));
-        Vector256<int> exponent = Vector256.ConvertToInt32(n);
-        Vector256<int> half = exponent >> 1;
-        Vector256<float> scale1 = ((half + Vector256.Create(127)) << 23).AsSingle();
-        Vector256<float> scale2 = ((exponent - half + Vector256.Create(127)) << 23).AsSingle();
-        return new(p * scale1 * scale2);
+        Vector256<float> p = Vector256.Create(2 * 1.9875691500e-4f);
+        p = Vector256.FusedMultiplyAdd(p, r, Vector256.Create(2 * 1.3981999507e-3f));
+        p = Vector256.FusedMultiplyAdd(p, r, Vector256.Create(2 * 8.3334519073e-3f));
+        p = Vector256.FusedMultiplyAdd(p, r, Vector256.Create(2 * 4.1665795894e-2f));
+        p = Vector256.FusedMultiplyAdd(p, r, Vector256.Create(2 * 1.6666665459e-1f));
+        p = Vector256.FusedMultiplyAdd(p, r, Vector256.Create(2 * 5.0000001201e-1f));
+        p = Vector256.FusedMultiplyAdd(p, r * r, Vector256.FusedMultiplyAdd(r, Vector256.Create(2f), Vector256.Create(2f)));
+        return new(p * (shifted.AsInt32() << 23).AsSingle());
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

@@ -74,33 +74,32 @@ internal unsafe struct Vector512Lanes(Vector512<float> value) : IVector<Vector51
     public static Vector512Lanes Max(Vector512Lanes a, Vector512Lanes b) => new(Vector512.Max(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512Lanes MaxNative(Vector512Lanes a, Vector512Lanes b) => new(Vector512.MaxNative(a._value, b._value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512Lanes Min(Vector512Lanes a, Vector512Lanes b) => new(Vector512.Min(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512Lanes Sqrt(Vector512Lanes a) => new(Vector512.Sqrt(a._value));
 
     // e^x = 2^n · e^r with n = round(x / ln 2) and |r| ≤ ln 2 / 2; ln 2 in two parts (Cody and Waite) keeps r exact and a
-    // degree-6 polynomial (the Cephes coefficients of expf) gives e^r. 2^n is applied in two factors so that n = 128 and
-    // the subnormal range do not overflow the exponent field.
+    // degree-6 polynomial (the Cephes coefficients of expf) gives e^r. Beside 1.5 · 2^23 the quotient is rounded by the addition alone, and
+    // its low bits are n plus the exponent's offset, less one: the polynomial is of 2e^r, so that n = 128 still has a power of two.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512Lanes Exp(Vector512Lanes a)
     {
-        Vector512<float> x = Vector512.Min(Vector512.Max(a._value, Vector512.Create(-104f)), Vector512.Create(89f));
-        Vector512<float> n = Vector512.Floor(Vector512.FusedMultiplyAdd(x, Vector512.Create(1.44269504f), Vector512.Create(0.5f)));
+        Vector512<float> x = Vector512.Min(Vector512.Max(a._value, Vector512.Create(-87.5f)), Vector512.Create(89f)), offset = Vector512.Create(12582912f + 126f);
+        Vector512<float> shifted = Vector512.FusedMultiplyAdd(x, Vector512.Create(1.44269504f), offset), n = shifted - offset;
         Vector512<float> r = Vector512.FusedMultiplyAdd(n, Vector512.Create(-0.693359375f), x);
         r = Vector512.FusedMultiplyAdd(n, Vector512.Create(2.12194440e-4f), r);
-        Vector512<float> p = Vector512.Create(1.9875691500e-4f);
-        p = Vector512.FusedMultiplyAdd(p, r, Vector512.Create(1.3981999507e-3f));
-        p = Vector512.FusedMultiplyAdd(p, r, Vector512.Create(8.3334519073e-3f));
-        p = Vector512.FusedMultiplyAdd(p, r, Vector512.Create(4.1665795894e-2f));
-        p = Vector512.FusedMultiplyAdd(p, r, Vector512.Create(1.6666665459e-1f));
-        p = Vector512.FusedMultiplyAdd(p, r, Vector512.Create(5.0000001201e-1f));
-        p = Vector512.FusedMultiplyAdd(p, r * r, r + Vector512.Create(1f));
-        Vector512<int> exponent = Vector512.ConvertToInt32(n);
-        Vector512<int> half = exponent >> 1;
-        Vector512<float> scale1 = ((half + Vector512.Create(127)) << 23).AsSingle();
-        Vector512<float> scale2 = ((exponent - half + Vector512.Create(127)) << 23).AsSingle();
-        return new(p * scale1 * scale2);
+        Vector512<float> p = Vector512.Create(2 * 1.9875691500e-4f);
+        p = Vector512.FusedMultiplyAdd(p, r, Vector512.Create(2 * 1.3981999507e-3f));
+        p = Vector512.FusedMultiplyAdd(p, r, Vector512.Create(2 * 8.3334519073e-3f));
+        p = Vector512.FusedMultiplyAdd(p, r, Vector512.Create(2 * 4.1665795894e-2f));
+        p = Vector512.FusedMultiplyAdd(p, r, Vector512.Create(2 * 1.6666665459e-1f));
+        p = Vector512.FusedMultiplyAdd(p, r, Vector512.Create(2 * 5.0000001201e-1f));
+        p = Vector512.FusedMultiplyAdd(p, r * r, Vector512.FusedMultiplyAdd(r, Vector512.Create(2f), Vector512.Create(2f)));
+        return new(p * (shifted.AsInt32() << 23).AsSingle());
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

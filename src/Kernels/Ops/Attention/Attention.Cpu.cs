@@ -5,9 +5,9 @@ using Bellman.Kernels.Cpu.Gemm;
 namespace Bellman.Kernels.Ops.Attention;
 
 /// <summary>
-/// Blocked attention on the worker team. Keys and values are packed once per call into the panels of
-/// <see cref="GemmBlock{V,TLayout}"/>, then each task does a block of 64 queries of one head (forward) or one key-value head of
-/// one sequence (backward). Key blocks are counted from the start of the sequence and visited in ascending order, so a
+/// Blocked attention on the worker team. Keys and values are packed into the panels of
+/// <see cref="GemmBlock{V,TLayout}"/>: forward once per call, then each task does a block of 64 queries of one head; backward by
+/// each task for itself, which does one key-value head of one sequence. Key blocks are counted from the start of the sequence and visited in ascending order, so a
 /// query's result depends on nothing but its own past. On the diagonal only the panels are computed that some query of the block sees.
 /// </summary>
 internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
@@ -41,11 +41,9 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
         layout.QueryRows = layout.TakeRowPanels(scratch, shape.Heads);
         layout.GradientRows = layout.TakeRowPanels(scratch, shape.Heads);
         layout.Delta = scratch.Take(layout.Tokens, shape.Heads).Pointer<float>();
-        var pack = new PackBackward { Layout = layout, Dy = dy.Pointer<float>(), Y = y.Pointer<float>() };
-        WorkerTeam.Run(ref pack, layout.Sequences * (shape.Heads + shape.KeyValueHeads));
         var work = new BackwardWork
         {
-            Layout = layout, Dy = dy.Pointer<float>(), LogSumExp = logSumExp.Pointer<float>(), Dqkv = dqkv.Pointer<float>(),
+            Layout = layout, Dy = dy.Pointer<float>(), Y = y.Pointer<float>(), LogSumExp = logSumExp.Pointer<float>(), Dqkv = dqkv.Pointer<float>(),
         };
         WorkerTeam.Run(ref work, layout.Sequences * shape.KeyValueHeads);
     }
@@ -175,43 +173,10 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
         }
     }
 
-    private struct PackBackward : IParallelWork
-    {
-        public Layout Layout;
-        public float* Dy, Y;
-
-        public readonly void Execute(int task)
-        {
-            AttentionShape shape = Layout.Shape;
-            int heads = shape.Heads + shape.KeyValueHeads, d = shape.HeadDimension;
-            int s = task / heads, head = task % heads, length = Layout.Length(s);
-            if (length == 0) return;
-            float* first = Layout.Token(s, 0);
-            if (head >= shape.Heads)
-            {
-                head -= shape.Heads;
-                Layout.PackColumns(first + shape.KeyColumn(head), shape.Columns, length, Layout.Columns(Layout.KeyColumns, head, s));
-                Layout.PackColumns(first + shape.ValueColumn(head), shape.Columns, length, Layout.Columns(Layout.ValueColumns, head, s));
-                Layout.PackRows(first + shape.KeyColumn(head), shape.Columns, length, Layout.Rows(Layout.KeyRows, head, s));
-                return;
-            }
-            nint start = Layout.Starts[s];
-            float* dy = Dy + start * shape.OutputColumns + head * d;
-            float* y = Y + start * shape.OutputColumns + head * d;
-            Layout.PackRows(first + head * d, shape.Columns, length, Layout.Rows(Layout.QueryRows, head, s));
-            Layout.PackRows(dy, shape.OutputColumns, length, Layout.Rows(Layout.GradientRows, head, s));
-            for (int t = 0; t < length; t++)
-            {
-                // Σ_j P_tj dP_tj = dy_t · y_t, so the softmax gradient needs no second pass over the scores.
-                Layout.Delta[(start + t) * shape.Heads + head] = Dot(dy + (nint)t * shape.OutputColumns, y + (nint)t * shape.OutputColumns, d);
-            }
-        }
-    }
-
     private struct BackwardWork : IParallelWork
     {
         public Layout Layout;
-        public float* Dy, LogSumExp, Dqkv;
+        public float* Dy, Y, LogSumExp, Dqkv;
 
         [SkipLocalsInit]
         public readonly void Execute(int task)
@@ -223,8 +188,12 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
             nint start = Layout.Starts[s];
             float* dk = Dqkv + start * shape.Columns + shape.KeyColumn(kv);
             float* dv = Dqkv + start * shape.Columns + shape.ValueColumn(kv);
+            if (length == 0) return;
+            PackKeys(s, kv);
             bool first = true;
             for (int head = kv * shape.Group; head < (kv + 1) * shape.Group; head++, first = false)
+            {
+                PackQueries(s, head);
                 for (int q0 = 0; q0 < length; q0 += Block)
                     for (int k0 = 0; k0 <= q0; k0 += Block)
                     {
@@ -237,8 +206,7 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
                             nint token = (start + q0 + r) * shape.Heads + head;
                             float* row = p + r * Block;
                             int padded = Mask(row, Math.Min(count, diagonal + r + 1));
-                            ProbabilityRow(row, padded, shape.Scale, LogSumExp[token]);
-                            SoftmaxGradientRow(row, ds + r * Block, padded, Layout.Delta[token], shape.Scale);
+                            SoftmaxGradientRow(row, ds + r * Block, padded, shape.Scale, LogSumExp[token], Layout.Delta[token]);
                         }
                         // A diagonal block is the first that reaches its keys, so it starts their gradients for the first head.
                         bool add = !(first && diagonal == 0);
@@ -247,6 +215,33 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
                         TransposedTimesRows(ds, queries, count, diagonal, rows, (nint)length * Width, d, dk + (nint)k0 * shape.Columns, shape.Columns, add);
                         TimesRows(ds, Block, queries, Layout.Rows(Layout.KeyRows, kv, s) + (nint)k0 * Width, (nint)length * Width, count, diagonal, d, Dqkv + (start + q0) * shape.Columns + head * d, shape.Columns, k0 > 0);
                     }
+            }
+        }
+
+        private readonly void PackKeys(int s, int kv)
+        {
+            AttentionShape shape = Layout.Shape;
+            int length = Layout.Length(s);
+            float* keys = Layout.Token(s, 0) + shape.KeyColumn(kv), values = Layout.Token(s, 0) + shape.ValueColumn(kv);
+            Layout.PackColumns(keys, shape.Columns, length, Layout.Columns(Layout.KeyColumns, kv, s));
+            Layout.PackColumns(values, shape.Columns, length, Layout.Columns(Layout.ValueColumns, kv, s));
+            Layout.PackRows(keys, shape.Columns, length, Layout.Rows(Layout.KeyRows, kv, s));
+        }
+
+        private readonly void PackQueries(int s, int head)
+        {
+            AttentionShape shape = Layout.Shape;
+            int d = shape.HeadDimension, length = Layout.Length(s);
+            nint start = Layout.Starts[s];
+            float* dy = Dy + start * shape.OutputColumns + head * d;
+            float* y = Y + start * shape.OutputColumns + head * d;
+            Layout.PackRows(Layout.Token(s, 0) + head * d, shape.Columns, length, Layout.Rows(Layout.QueryRows, head, s));
+            Layout.PackRows(dy, shape.OutputColumns, length, Layout.Rows(Layout.GradientRows, head, s));
+            for (int t = 0; t < length; t++)
+            {
+                // Σ_j P_tj dP_tj = dy_t · y_t, so the softmax gradient needs no second pass over the scores.
+                Layout.Delta[(start + t) * shape.Heads + head] = Dot(dy + (nint)t * shape.OutputColumns, y + (nint)t * shape.OutputColumns, d);
+            }
         }
     }
 
@@ -308,7 +303,7 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
     private static float RowMax(float* row, int length)
     {
         V max = V.Load(row);
-        for (int j = V.Count; j < length; j += V.Count) max = V.Max(max, V.Load(row + j));
+        for (int j = V.Count; j < length; j += V.Count) max = V.MaxNative(max, V.Load(row + j));
         return V.MaxLane(max);
     }
 
@@ -326,18 +321,16 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
         return V.Sum(sum);
     }
 
-    /// <summary>row = exp(scale·row − log-sum-exp), at most 1 whatever the rounding.</summary>
-    private static void ProbabilityRow(float* row, int length, float scale, float logSumExp)
+    /// <summary>p = exp(scale·p − log-sum-exp), at most 1 whatever the rounding, and ds = p·(ds − delta)·scale.</summary>
+    private static void SoftmaxGradientRow(float* p, float* ds, int length, float scale, float logSumExp, float delta)
     {
-        V factor = V.Broadcast(scale), minus = V.Broadcast(-logSumExp);
-        for (int j = 0; j < length; j += V.Count) V.Store(V.Exp(V.Min(V.MultiplyAdd(V.Load(row + j), factor, minus), V.Zero)), row + j);
-    }
-
-    /// <summary>ds = p·(ds − delta)·scale.</summary>
-    private static void SoftmaxGradientRow(float* p, float* ds, int length, float delta, float scale)
-    {
-        V shift = V.Broadcast(delta), factor = V.Broadcast(scale);
-        for (int j = 0; j < length; j += V.Count) V.Store(V.Load(p + j) * (V.Load(ds + j) - shift) * factor, ds + j);
+        V factor = V.Broadcast(scale), minus = V.Broadcast(-logSumExp), shift = V.Broadcast(delta);
+        for (int j = 0; j < length; j += V.Count)
+        {
+            V probability = V.Exp(V.Min(V.MultiplyAdd(V.Load(p + j), factor, minus), V.Zero));
+            V.Store(probability, p + j);
+            V.Store(probability * (V.Load(ds + j) - shift) * factor, ds + j);
+        }
     }
 
     private static void Scale(float* row, int length, float factor)

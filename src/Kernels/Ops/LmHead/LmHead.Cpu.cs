@@ -135,7 +135,7 @@ internal static unsafe class LmHeadCpu
         {
             V max = V.Broadcast(float.NegativeInfinity);
             int v = 0;
-            for (; v + V.Count <= Vocabulary; v += V.Count) max = V.Max(max, V.Load(logits + v));
+            for (; v + V.Count <= Vocabulary; v += V.Count) max = V.MaxNative(max, V.Load(logits + v));
             float top = V.MaxLane(max);
             for (; v < Vocabulary; v++) top = MathF.Max(top, logits[v]);
             V factor = V.Broadcast(scale), shift = V.Broadcast(-top);

@@ -5,8 +5,8 @@ namespace Bellman.Kernels.Ops.RmsNorm;
 /// <summary>RMS normalisation of one vector of n channels: the inner loops of <see cref="RmsNorm"/> and of the per-head form.</summary>
 internal static unsafe class RmsNormRow
 {
-    // One cache line of columns a task in the weight's gradient; every width divides it.
-    private const int ColumnsPerTask = 16;
+    // Two cache lines of columns a task in the weight's gradient; every width divides it.
+    private const int ColumnsPerTask = 32;
 
     // Rows summed in one float chain before they join the total: keeps the error of long sums near that of a pairwise sum.
     private const int RowBlock = 64;
@@ -97,8 +97,34 @@ internal static unsafe class RmsNormRow
     public static void WeightGradient<V>(
         int task, int rows, int n, float* dy, float* x, long stride, float* rstd, int rstdStride, float* dWeight) where V : struct, IVector<V>
     {
-        int end = Math.Min(n, (task + 1) * ColumnsPerTask);
-        for (int c = task * ColumnsPerTask; c < end; c += V.Count)
+        int c = task * ColumnsPerTask, end = Math.Min(n, c + ColumnsPerTask);
+        // Four vectors side by side: a line of a row is in the cache for one row's work only.
+        for (; c <= end - 4 * V.Count; c += 4 * V.Count)
+        {
+            V total0 = V.Zero, total1 = V.Zero, total2 = V.Zero, total3 = V.Zero;
+            for (int start = 0; start < rows; start += RowBlock)
+            {
+                V block0 = V.Zero, block1 = V.Zero, block2 = V.Zero, block3 = V.Zero;
+                float* dyRow = dy + start * stride + c, xRow = x + start * stride + c;
+                for (long t = start; t < Math.Min(rows, start + RowBlock); t++, dyRow += stride, xRow += stride)
+                {
+                    V scale = V.Broadcast(rstd[t * rstdStride]);
+                    V.AddProduct(V.Load(xRow) * scale, V.Load(dyRow), ref block0);
+                    V.AddProduct(V.Load(xRow + V.Count) * scale, V.Load(dyRow + V.Count), ref block1);
+                    V.AddProduct(V.Load(xRow + 2 * V.Count) * scale, V.Load(dyRow + 2 * V.Count), ref block2);
+                    V.AddProduct(V.Load(xRow + 3 * V.Count) * scale, V.Load(dyRow + 3 * V.Count), ref block3);
+                }
+                total0 += block0;
+                total1 += block1;
+                total2 += block2;
+                total3 += block3;
+            }
+            V.Store(total0 + V.Load(dWeight + c), dWeight + c);
+            V.Store(total1 + V.Load(dWeight + c + V.Count), dWeight + c + V.Count);
+            V.Store(total2 + V.Load(dWeight + c + 2 * V.Count), dWeight + c + 2 * V.Count);
+            V.Store(total3 + V.Load(dWeight + c + 3 * V.Count), dWeight + c + 3 * V.Count);
+        }
+        for (; c < end; c += V.Count)
         {
             int count = Math.Min(V.Count, end - c);
             V total = V.Zero;

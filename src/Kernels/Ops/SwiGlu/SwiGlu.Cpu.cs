@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Bellman.Kernels.Cpu;
 
 namespace Bellman.Kernels.Ops.SwiGlu;
@@ -37,6 +38,7 @@ internal static class SwiGluCpu
         WorkerTeam.Run(ref work, work.Rows.Tasks);
     }
 
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static V Sigmoid<V>(V g) where V : struct, IVector<V>
     {
         V one = V.Broadcast(1f);
@@ -95,6 +97,7 @@ internal static class SwiGluCpu
             }
         }
 
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private static (V Gate, V Up) Gradients(V dy, V g, V u)
         {
             V one = V.Broadcast(1f), sigma = Sigmoid(g);
