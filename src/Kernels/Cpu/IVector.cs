@@ -27,8 +27,11 @@ internal unsafe interface IVector<TSelf> where TSelf : struct, IVector<TSelf>
     /// <summary>Words of two bfloat16 numbers each: those in the high halves, as floats.</summary>
     static abstract TSelf LoadHighHalves(uint* source);
 
-    /// <summary>As many signed bytes as there are lanes, as floats times 2^24: a byte that stays in the high bits of its word needs no sign extension.</summary>
-    static abstract TSelf LoadSBytes(sbyte* source);
+    /// <summary>
+    /// Words of four signed bytes each: byte number <paramref name="which"/> (0 is the lowest) as floats times 2^24: a byte that stays in the
+    /// high bits of its word needs no sign extension.
+    /// </summary>
+    static abstract TSelf LoadBytes(uint* source, int which);
 
     /// <summary>a + b.</summary>
     static abstract TSelf operator +(TSelf a, TSelf b);
@@ -53,6 +56,12 @@ internal unsafe interface IVector<TSelf> where TSelf : struct, IVector<TSelf>
 
     /// <summary>sum0 += x · b0 and sum1 += x · b1 in place, with the number at <paramref name="x"/> in all lanes: one call, for the JIT inlines only so many.</summary>
     static abstract void AddProducts(float* x, TSelf b0, TSelf b1, ref TSelf sum0, ref TSelf sum1);
+
+    /// <summary>sum += low halves · a0 + high halves · a1, one after the other, of words as <see cref="LoadLowHalves"/> has them.</summary>
+    static abstract void AddHalves(uint* source, TSelf a0, TSelf a1, ref TSelf sum);
+
+    /// <summary>sum += byte 0 · a0 + … + byte 3 · a3, one after the other, of words as <see cref="LoadBytes"/> has them.</summary>
+    static abstract void AddBytes(uint* source, TSelf a0, TSelf a1, TSelf a2, TSelf a3, ref TSelf sum);
 
     /// <summary>Lane-wise maximum (NaN propagates).</summary>
     static abstract TSelf Max(TSelf a, TSelf b);

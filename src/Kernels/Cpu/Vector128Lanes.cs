@@ -32,8 +32,7 @@ internal unsafe struct Vector128Lanes(Vector128<float> value) : IVector<Vector12
     public static Vector128Lanes LoadHighHalves(uint* source) => new((Vector128.Load(source) & Vector128.Create(0xFFFF0000u)).AsSingle());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128Lanes LoadSBytes(sbyte* source) =>
-        new(Vector128.ConvertToSingle(Vector128.WidenLower(Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(int*)source).AsSByte())) << 24));
+    public static Vector128Lanes LoadBytes(uint* source, int which) => new(Bytes(Vector128.Load(source), which));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128Lanes operator +(Vector128Lanes a, Vector128Lanes b) => new(a._value + b._value);
@@ -61,6 +60,24 @@ internal unsafe struct Vector128Lanes(Vector128<float> value) : IVector<Vector12
         Vector128<float> lanes = Vector128.Create(*x);
         sum0._value = Vector128.FusedMultiplyAdd(lanes, b0._value, sum0._value);
         sum1._value = Vector128.FusedMultiplyAdd(lanes, b1._value, sum1._value);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void AddHalves(uint* source, Vector128Lanes a0, Vector128Lanes a1, ref Vector128Lanes sum)
+    {
+        Vector128<uint> words = Vector128.Load(source);
+        sum._value = Vector128.FusedMultiplyAdd((words << 16).AsSingle(), a0._value, sum._value);
+        sum._value = Vector128.FusedMultiplyAdd((words & Vector128.Create(0xFFFF0000u)).AsSingle(), a1._value, sum._value);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void AddBytes(uint* source, Vector128Lanes a0, Vector128Lanes a1, Vector128Lanes a2, Vector128Lanes a3, ref Vector128Lanes sum)
+    {
+        Vector128<uint> words = Vector128.Load(source);
+        sum._value = Vector128.FusedMultiplyAdd(Bytes(words, 0), a0._value, sum._value);
+        sum._value = Vector128.FusedMultiplyAdd(Bytes(words, 1), a1._value, sum._value);
+        sum._value = Vector128.FusedMultiplyAdd(Bytes(words, 2), a2._value, sum._value);
+        sum._value = Vector128.FusedMultiplyAdd(Bytes(words, 3), a3._value, sum._value);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -103,5 +120,11 @@ internal unsafe struct Vector128Lanes(Vector128<float> value) : IVector<Vector12
     {
         Vector128<float> pairs = Vector128.Max(a._value, Vector128.Shuffle(a._value, Vector128.Create(2, 3, 0, 1)));
         return Vector128.Max(pairs, Vector128.Shuffle(pairs, Vector128.Create(1, 0, 3, 2))).ToScalar();
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<float> Bytes(Vector128<uint> words, int which)
+    {
+        return Vector128.ConvertToSingle(((words << (24 - 8 * which)) & Vector128.Create(0xFF000000u)).AsInt32());
     }
 }

@@ -33,17 +33,7 @@ internal unsafe struct Vector256Lanes(Vector256<float> value) : IVector<Vector25
     public static Vector256Lanes LoadHighHalves(uint* source) => new((Vector256.Load(source) & Vector256.Create(0xFFFF0000u)).AsSingle());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256Lanes LoadSBytes(sbyte* source)
-    {
-        // One shuffle that drops each byte on top of its word; a widening load takes two and shifts nothing.
-        if (Avx2.IsSupported)
-        {
-            Vector256<sbyte> places = Vector256.Create(-1, -1, -1, 0, -1, -1, -1, 1, -1, -1, -1, 2, -1, -1, -1, 3, -1, -1, -1, 4, -1, -1, -1, 5, -1, -1, -1, 6, -1, -1, -1, 7);
-            return new(Vector256.ConvertToSingle(Avx2.Shuffle(Avx2.BroadcastScalarToVector256((long*)source).AsSByte(), places).AsInt32()));
-        }
-        (Vector128<int> low, Vector128<int> high) = Vector128.Widen(Vector128.WidenLower(Vector128.CreateScalarUnsafe(*(long*)source).AsSByte()));
-        return new(Vector256.ConvertToSingle(Vector256.Create(low, high) << 24));
-    }
+    public static Vector256Lanes LoadBytes(uint* source, int which) => new(Bytes(Vector256.Load(source), which));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256Lanes operator +(Vector256Lanes a, Vector256Lanes b) => new(a._value + b._value);
@@ -71,6 +61,24 @@ internal unsafe struct Vector256Lanes(Vector256<float> value) : IVector<Vector25
         Vector256<float> lanes = Vector256.Create(*x);
         sum0._value = Vector256.FusedMultiplyAdd(lanes, b0._value, sum0._value);
         sum1._value = Vector256.FusedMultiplyAdd(lanes, b1._value, sum1._value);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void AddHalves(uint* source, Vector256Lanes a0, Vector256Lanes a1, ref Vector256Lanes sum)
+    {
+        Vector256<uint> words = Vector256.Load(source);
+        sum._value = Vector256.FusedMultiplyAdd((words << 16).AsSingle(), a0._value, sum._value);
+        sum._value = Vector256.FusedMultiplyAdd((words & Vector256.Create(0xFFFF0000u)).AsSingle(), a1._value, sum._value);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void AddBytes(uint* source, Vector256Lanes a0, Vector256Lanes a1, Vector256Lanes a2, Vector256Lanes a3, ref Vector256Lanes sum)
+    {
+        Vector256<uint> words = Vector256.Load(source);
+        sum._value = Vector256.FusedMultiplyAdd(Bytes(words, 0), a0._value, sum._value);
+        sum._value = Vector256.FusedMultiplyAdd(Bytes(words, 1), a1._value, sum._value);
+        sum._value = Vector256.FusedMultiplyAdd(Bytes(words, 2), a2._value, sum._value);
+        sum._value = Vector256.FusedMultiplyAdd(Bytes(words, 3), a3._value, sum._value);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -111,4 +119,17 @@ internal unsafe struct Vector256Lanes(Vector256<float> value) : IVector<Vector25
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxLane(Vector256Lanes a) =>
         Vector128Lanes.MaxLane(new(Vector128.Max(a._value.GetLower(), a._value.GetUpper())));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<float> Bytes(Vector256<uint> words, int which)
+    {
+        // One shuffle drops each byte on top of an empty word.
+        if (Avx2.IsSupported)
+        {
+            uint top = (uint)which << 24;
+            Vector256<uint> places = Vector256.Create(0x00808080u + top, 0x04808080u + top, 0x08808080u + top, 0x0C808080u + top, 0x00808080u + top, 0x04808080u + top, 0x08808080u + top, 0x0C808080u + top);
+            return Vector256.ConvertToSingle(Avx2.Shuffle(words.AsByte(), places.AsByte()).AsInt32());
+        }
+        return Vector256.ConvertToSingle(((words << (24 - 8 * which)) & Vector256.Create(0xFF000000u)).AsInt32());
+    }
 }

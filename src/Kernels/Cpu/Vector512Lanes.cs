@@ -33,14 +33,7 @@ internal unsafe struct Vector512Lanes(Vector512<float> value) : IVector<Vector51
     public static Vector512Lanes LoadHighHalves(uint* source) => new((Vector512.Load(source) & Vector512.Create(0xFFFF0000u)).AsSingle());
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512Lanes LoadSBytes(sbyte* source)
-    {
-        if (Avx512F.IsSupported) return new(Vector512.ConvertToSingle(Avx512F.ConvertToVector512Int32(Vector128.Load(source)) << 24));
-        (Vector128<short> low, Vector128<short> high) = Vector128.Widen(Vector128.Load(source));
-        (Vector128<int> a, Vector128<int> b) = Vector128.Widen(low);
-        (Vector128<int> c, Vector128<int> d) = Vector128.Widen(high);
-        return new(Vector512.ConvertToSingle(Vector512.Create(Vector256.Create(a, b), Vector256.Create(c, d)) << 24));
-    }
+    public static Vector512Lanes LoadBytes(uint* source, int which) => new(Bytes(Vector512.Load(source), which));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512Lanes operator +(Vector512Lanes a, Vector512Lanes b) => new(a._value + b._value);
@@ -68,6 +61,24 @@ internal unsafe struct Vector512Lanes(Vector512<float> value) : IVector<Vector51
         Vector512<float> lanes = Vector512.Create(*x);
         sum0._value = Vector512.FusedMultiplyAdd(lanes, b0._value, sum0._value);
         sum1._value = Vector512.FusedMultiplyAdd(lanes, b1._value, sum1._value);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void AddHalves(uint* source, Vector512Lanes a0, Vector512Lanes a1, ref Vector512Lanes sum)
+    {
+        Vector512<uint> words = Vector512.Load(source);
+        sum._value = Vector512.FusedMultiplyAdd((words << 16).AsSingle(), a0._value, sum._value);
+        sum._value = Vector512.FusedMultiplyAdd((words & Vector512.Create(0xFFFF0000u)).AsSingle(), a1._value, sum._value);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void AddBytes(uint* source, Vector512Lanes a0, Vector512Lanes a1, Vector512Lanes a2, Vector512Lanes a3, ref Vector512Lanes sum)
+    {
+        Vector512<uint> words = Vector512.Load(source);
+        sum._value = Vector512.FusedMultiplyAdd(Bytes(words, 0), a0._value, sum._value);
+        sum._value = Vector512.FusedMultiplyAdd(Bytes(words, 1), a1._value, sum._value);
+        sum._value = Vector512.FusedMultiplyAdd(Bytes(words, 2), a2._value, sum._value);
+        sum._value = Vector512.FusedMultiplyAdd(Bytes(words, 3), a3._value, sum._value);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -108,4 +119,10 @@ internal unsafe struct Vector512Lanes(Vector512<float> value) : IVector<Vector51
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxLane(Vector512Lanes a) =>
         Vector256Lanes.MaxLane(new(Vector256.Max(a._value.GetLower(), a._value.GetUpper())));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<float> Bytes(Vector512<uint> words, int which)
+    {
+        return Vector512.ConvertToSingle(((words << (24 - 8 * which)) & Vector512.Create(0xFF000000u)).AsInt32());
+    }
 }

@@ -6,8 +6,8 @@ namespace Bellman.Kernels.Ops.MatMul;
 
 /// <summary>
 /// y = x·Wᵀ + b with W in panels of any format, for one row to many. One row reads the panels straight: the rate of memory is its
-/// limit. Several rows fetch or widen a slice of a panel into the L1 cache once and multiply it there with all of them. Either way an output is one
-/// chain over ascending k, so a row's bits depend neither on its neighbours nor on the way.
+/// limit. Few rows widen weights in registers, tile after tile of rows; many widen a slice of a panel into the L1 cache once and multiply it there
+/// with all of them. Either way an output is one chain over ascending k, so a row's bits depend neither on its neighbours nor on the way.
 /// </summary>
 internal static unsafe class MatMulFrozenCpu
 {
@@ -109,7 +109,10 @@ internal static unsafe class MatMulFrozenCpu
             new Span<float>(sums, FrozenPanels.AtOnce * width).Clear();
             // The scale joins before the bias does.
             if (Bias != null && Scales == null) new ReadOnlySpan<float>(Bias + column, columns).CopyTo(new Span<float>(sums, columns));
-            TPanels.MultiplyRow<V>(X, K, Panels + panel * PanelBytes, panels == 1 ? 0 : PanelBytes, sums);
+            byte* first = Panels + panel * PanelBytes;
+            nint step = panels == 1 ? 0 : PanelBytes;
+            TPanels.MultiplyRow<V>(X, K, first, step, sums);
+            FrozenPanels.MultiplyRest<V, TPanels>(X, K, first, step, sums);
             new ReadOnlySpan<float>(sums, columns).CopyTo(new Span<float>(Y + column, columns));
             if (Scales != null) Scale<V>(0, 1, column, column + columns);
         }
@@ -118,16 +121,25 @@ internal static unsafe class MatMulFrozenCpu
         [SkipLocalsInit]
         private readonly void ManyRows<V, TPanels>(int panel, int row, int rows, int k, int end, int width) where V : unmanaged, IVector<V> where TPanels : struct, IFrozenPanels
         {
-            float* buffer = stackalloc float[TPanels.IsFloat ? 16 : KBlock * width + 16];
-            buffer = (float*)(((nint)buffer + 63) & ~(nint)63);
             int column = panel * width, columns = Math.Min(width, Columns - column);
             byte* source = Panels + panel * PanelBytes;
             float* x = X + (nint)row * K, y = Y + (nint)row * Columns + column, bias = Bias == null || Scales != null ? null : Bias + column;
+            // More rows of floats, which cost nothing to widen, are better off with slices.
+            if (rows <= (TPanels.IsFloat ? FewRowsKernel.MaxRows : FewRows) && columns == width)
+            {
+                var tiles = new RowTiles(rows, FewRowsKernel.MaxRows);
+                for (int tile = 0; tile < tiles.Count; tile++)
+                    FewRowsKernel.Run<V, TPanels>(tiles.Height(tile), x + (nint)tiles.First(tile) * K, K, K, source, bias, y + (nint)tiles.First(tile) * Columns, Columns);
+                k = K / FrozenPanels.Turn * FrozenPanels.Turn;
+                if (k == end) return;
+            }
             if (TPanels.IsFloat)
             {
                 GemmBlock<V, Streamed>.Run(x + k, K, rows, (float*)source + (nint)k * width, 0, end - k, columns, y, Columns, bias, add: k > 0);
                 return;
             }
+            float* buffer = stackalloc float[KBlock * width + 16];
+            buffer = (float*)(((nint)buffer + 63) & ~(nint)63);
             for (; k < end; k += KBlock)
             {
                 int count = Math.Min(KBlock, end - k);
