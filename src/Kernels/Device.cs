@@ -97,6 +97,16 @@ public abstract class Device
         return new Tensor(Allocate((long)rows * columns * type.Size()), 0, type, rows, columns);
     }
 
+    /// <summary>A zeroed tensor whose memory is taken only as it is touched, for what grows up to a limit; an empty one where there is no such memory.</summary>
+    public Tensor TryReserve(DType type, int rows, int columns)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(rows);
+        ArgumentOutOfRangeException.ThrowIfNegative(columns);
+        return TryReserve((long)rows * columns * type.Size()) is { } storage ? new Tensor(storage, 0, type, rows, columns) : default;
+    }
+
+    private protected virtual Storage? TryReserve(long bytes) => null;
+
     /// <summary>A tensor with storage of its own, filled from host data.</summary>
     public Tensor Create<T>(ReadOnlySpan<T> data, int rows, int columns) where T : unmanaged
     {
@@ -130,6 +140,8 @@ internal sealed class CpuDevice : Device
     public override DType ActivationType => DType.F32;
 
     public override Storage Allocate(long bytes) => new CpuStorage(this, bytes, CurrentPurpose);
+
+    private protected override Storage? TryReserve(long bytes) => CpuStorage.TryReserve(this, bytes);
 
     public override void Upload<T>(ReadOnlySpan<T> source, Tensor target) => source.CopyTo(target.AsSpan<T>());
 

@@ -31,8 +31,10 @@ public abstract class Storage : IDisposable
 /// <summary>Zeroed host memory, aligned to 64 bytes; large blocks in huge pages where the system has them.</summary>
 internal sealed unsafe class CpuStorage : Storage
 {
+    private readonly bool _isReserved;
     private nint _address;
 
+    /// <summary>Memory that is there, cleared.</summary>
     public CpuStorage(Device device, long bytes, string purpose) : base(device, bytes)
     {
         nuint size = (nuint)Math.Max(64, (bytes + 63) / 64 * 64);
@@ -54,6 +56,15 @@ internal sealed unsafe class CpuStorage : Storage
         GC.AddMemoryPressure((long)size);
     }
 
+    private CpuStorage(Device device, long bytes, void* reserved) : base(device, bytes) => (_address, _isReserved) = ((nint)reserved, true);
+
+    /// <summary>Memory that exists once it is touched; null where there is none. See <see cref="ReservedMemory"/>.</summary>
+    public static CpuStorage? TryReserve(Device device, long bytes)
+    {
+        void* block = bytes > 0 ? ReservedMemory.TryReserve((nuint)bytes) : null;
+        return block == null ? null : new CpuStorage(device, bytes, block);
+    }
+
     internal override nint Address => _address;
 
     public override void Dispose()
@@ -68,6 +79,11 @@ internal sealed unsafe class CpuStorage : Storage
     {
         nint address = Interlocked.Exchange(ref _address, 0);
         if (address == 0) return;
+        if (_isReserved)
+        {
+            ReservedMemory.Free((void*)address, (nuint)Bytes);
+            return;
+        }
         NativeMemory.AlignedFree((void*)address);
         GC.RemoveMemoryPressure(Math.Max(64, (Bytes + 63) / 64 * 64));
     }

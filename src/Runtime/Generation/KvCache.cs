@@ -61,7 +61,7 @@ public sealed class KvCache : IDisposable
         int pages = (int)Math.Min(1 << 24, limit / pageBytes);
         if (pages < 1) throw new DeviceException($"KV pages: one page takes {pageBytes} bytes, the limit is {limit}; raise the limit.");
         _ledger = new KvLedger(options.PageTokens, pages, options.ReusePrefixes);
-        _pool = new KvPool(model.Config, model.Device, options.PageTokens);
+        _pool = new KvPool(model.Config, model.Device, options.PageTokens, pages);
         _table = new KvTable(model.Device);
         _activations = new DecoderActivations(model.Config);
         using (Device.Holding("activations of decoding")) _arena = new Arena(model.Device, DecodingPlan.PassBytes(model.Config, model.Device, _maxTokens));

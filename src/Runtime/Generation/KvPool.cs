@@ -7,16 +7,24 @@ using Bellman.Runtime.Models;
 
 namespace Bellman.Runtime.Generation;
 
-/// <summary>The memory of one model's keys and values: pages of all layers, which grow with their number.</summary>
+/// <summary>
+/// The memory of one model's keys and values: pages of all layers. Where memory can be reserved and comes as it is touched, all
+/// pages are there from the start; elsewhere they are copied as their number grows.
+/// </summary>
 internal sealed class KvPool : IDisposable
 {
     private readonly Device _device;
-    private readonly int _pageFloats;
+    private readonly int _pageFloats, _limit;
     private PageTensors? _pages;
 
-    public KvPool(ModelConfig config, Device device, int pageTokens)
+    /// <param name="config">The model's.</param>
+    /// <param name="device">Where it runs.</param>
+    /// <param name="pageTokens">Tokens of a page.</param>
+    /// <param name="limit">Most pages there will be.</param>
+    public KvPool(ModelConfig config, Device device, int pageTokens, int limit)
     {
         _device = device;
+        _limit = limit;
         _pageFloats = PagedAttention.PageFloats(new AttentionShape(config.Heads, config.KeyValueHeads, config.HeadDimension), pageTokens);
         Keys = new Tensor[config.Layers];
         Values = new Tensor[config.Layers];
@@ -57,6 +65,7 @@ internal sealed class KvPool : IDisposable
         if (!old.IsEmpty && old.Rows >= pages) return old;
         _pages?.Dispose();
         _pages = null;
+        if (old.IsEmpty && _device.TryReserve(_device.ActivationType, _limit, _pageFloats) is { IsEmpty: false } reserved) return reserved;
         using MemoryPurpose purpose = Device.Holding("keys and values");
         Tensor tensor = _device.Create(_device.ActivationType, pages, _pageFloats);
         if (old.IsEmpty) return tensor;
