@@ -66,11 +66,11 @@ internal unsafe interface IVector<TSelf> where TSelf : struct, IVector<TSelf>
     /// <summary>Lane-wise maximum (NaN propagates).</summary>
     static abstract TSelf Max(TSelf a, TSelf b);
 
-    /// <summary>Lane-wise maximum in one instruction, where <see cref="Max"/> takes nine; whether NaN propagates depends on the machine.</summary>
+    /// <summary>Lane-wise maximum in one instruction, where <see cref="Max"/> takes nine. NaN in <paramref name="b"/> propagates; for NaN in <paramref name="a"/> it depends on the machine.</summary>
     static abstract TSelf MaxNative(TSelf a, TSelf b);
 
-    /// <summary>Lane-wise minimum (NaN propagates).</summary>
-    static abstract TSelf Min(TSelf a, TSelf b);
+    /// <summary>Lane-wise minimum in one instruction; NaN as in <see cref="MaxNative"/>.</summary>
+    static abstract TSelf MinNative(TSelf a, TSelf b);
 
     /// <summary>Square root.</summary>
     static abstract TSelf Sqrt(TSelf a);

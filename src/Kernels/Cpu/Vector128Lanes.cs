@@ -87,7 +87,7 @@ internal unsafe struct Vector128Lanes(Vector128<float> value) : IVector<Vector12
     public static Vector128Lanes MaxNative(Vector128Lanes a, Vector128Lanes b) => new(Vector128.MaxNative(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector128Lanes Min(Vector128Lanes a, Vector128Lanes b) => new(Vector128.Min(a._value, b._value));
+    public static Vector128Lanes MinNative(Vector128Lanes a, Vector128Lanes b) => new(Vector128.MinNative(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128Lanes Sqrt(Vector128Lanes a) => new(Vector128.Sqrt(a._value));

@@ -88,7 +88,7 @@ internal unsafe struct Vector256Lanes(Vector256<float> value) : IVector<Vector25
     public static Vector256Lanes MaxNative(Vector256Lanes a, Vector256Lanes b) => new(Vector256.MaxNative(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector256Lanes Min(Vector256Lanes a, Vector256Lanes b) => new(Vector256.Min(a._value, b._value));
+    public static Vector256Lanes MinNative(Vector256Lanes a, Vector256Lanes b) => new(Vector256.MinNative(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256Lanes Sqrt(Vector256Lanes a) => new(Vector256.Sqrt(a._value));

@@ -88,7 +88,7 @@ internal unsafe struct Vector512Lanes(Vector512<float> value) : IVector<Vector51
     public static Vector512Lanes MaxNative(Vector512Lanes a, Vector512Lanes b) => new(Vector512.MaxNative(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512Lanes Min(Vector512Lanes a, Vector512Lanes b) => new(Vector512.Min(a._value, b._value));
+    public static Vector512Lanes MinNative(Vector512Lanes a, Vector512Lanes b) => new(Vector512.MinNative(a._value, b._value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512Lanes Sqrt(Vector512Lanes a) => new(Vector512.Sqrt(a._value));

@@ -327,7 +327,7 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
         V factor = V.Broadcast(scale), minus = V.Broadcast(-logSumExp), shift = V.Broadcast(delta);
         for (int j = 0; j < length; j += V.Count)
         {
-            V probability = V.Exp(V.Min(V.MultiplyAdd(V.Load(p + j), factor, minus), V.Zero));
+            V probability = V.Exp(V.MinNative(V.Zero, V.MultiplyAdd(V.Load(p + j), factor, minus)));
             V.Store(probability, p + j);
             V.Store(probability * (V.Load(ds + j) - shift) * factor, ds + j);
         }

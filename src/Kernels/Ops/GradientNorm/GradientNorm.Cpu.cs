@@ -56,18 +56,18 @@ internal static unsafe class GradientNormCpu
                 V x = V.Load(g + i), y = V.Load(g + i + V.Count);
                 a = V.MultiplyAdd(x, x, a);
                 b = V.MultiplyAdd(y, y, b);
-                low = V.Min(low, V.Min(x, y));
-                high = V.Max(high, V.Max(x, y));
+                low = V.MinNative(low, V.MinNative(x, y));
+                high = V.MaxNative(high, V.MaxNative(x, y));
             }
             for (; i < n; i += V.Count)
             {
                 V x = i <= n - V.Count ? V.Load(g + i) : VectorTail.Load<V>(g + i, n - i);
                 a = V.MultiplyAdd(x, x, a);
-                low = V.Min(low, x);
-                high = V.Max(high, x);
+                low = V.MinNative(low, x);
+                high = V.MaxNative(high, x);
             }
             float largest = V.MaxLane(V.Max(high, V.Zero - low));
-            // The squares of much larger or smaller numbers leave the range of float; NaN lands here as well.
+            // The squares of much larger or smaller numbers leave the range of float; NaN comes out of either sum.
             bool inRange = largest is 0 or (>= 1e-12f and <= 1e17f);
             return inRange ? V.Sum(a + b) : GradientNormReference.SumOfSquares(new ReadOnlySpan<float>(g, n));
         }

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Bellman.Kernels.Cpu;
 
 namespace Bellman.Kernels.Ops.LmHead;
@@ -75,6 +76,7 @@ internal static unsafe class LmHeadCpu
                 }
         }
 
+        // What follows is never inlined: in one method with the rest of the run, the JIT's budget for inlining ends before the vector operations.
         private readonly void Row<V>(int row) where V : unmanaged, IVector<V>
         {
             float* logits = Logits + (nint)row * Vocabulary;
@@ -83,6 +85,7 @@ internal static unsafe class LmHeadCpu
             if (IsBackward) BackwardRow<V>(row, logits, reference);
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void ForwardRow<V>(int row, float* logits, float* reference) where V : unmanaged, IVector<V>
         {
             float lse = LogSumExpOf<V>(logits, Scale), referenceLse = 0;
@@ -101,36 +104,39 @@ internal static unsafe class LmHeadCpu
         }
 
         /// <summary>logits ← dLoss/d(hidden·Wᵀ).</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void BackwardRow<V>(int row, float* logits, float* reference) where V : unmanaged, IVector<V>
         {
             float lse = LogSumExp[row], g = DLogProb[row], k = DKl == null ? 0 : DKl[row];
             V scale = V.Broadcast(Scale), shift = V.Broadcast(-lse), minusG = V.Broadcast(-g), kl = V.Broadcast(k);
             float referenceLse = reference == null ? 0 : ReferenceLogSumExp[row], divergence = Direction == KlDirection.Reverse ? Kl[row] : 0;
+            int v = 0, vocabulary = Vocabulary;
+            KlDirection direction = Direction;
             V referenceScale = V.Broadcast(ReferenceScale), referenceShift = V.Broadcast(-referenceLse), mean = V.Broadcast(divergence);
-            int v = 0;
-            for (; v + V.Count <= Vocabulary; v += V.Count)
+            for (; v + V.Count <= vocabulary; v += V.Count)
             {
-                V logp = V.Min(V.MultiplyAdd(V.Load(logits + v), scale, shift), V.Zero), p = V.Exp(logp), gradient = minusG * p;
-                if (Direction != KlDirection.None)
+                V logp = V.MinNative(V.Zero, V.MultiplyAdd(V.Load(logits + v), scale, shift)), p = V.Exp(logp), gradient = minusG * p;
+                if (direction != KlDirection.None)
                 {
                     V logq = V.MultiplyAdd(V.Load(reference + v), referenceScale, referenceShift);
-                    gradient = V.MultiplyAdd(kl, Direction == KlDirection.Reverse ? p * (logp - logq - mean) : p - V.Exp(logq), gradient);
+                    gradient = V.MultiplyAdd(kl, direction == KlDirection.Reverse ? p * (logp - logq - mean) : p - V.Exp(logq), gradient);
                 }
                 V.Store(gradient * scale, logits + v);
             }
-            for (; v < Vocabulary; v++)
+            for (; v < vocabulary; v++)
             {
                 float logp = MathF.Min(Scale * logits[v] - lse, 0), p = MathF.Exp(logp), gradient = -g * p;
-                if (Direction != KlDirection.None)
+                if (direction != KlDirection.None)
                 {
                     float logq = ReferenceScale * reference[v] - referenceLse;
-                    gradient += k * (Direction == KlDirection.Reverse ? p * (logp - logq - divergence) : p - MathF.Exp(logq));
+                    gradient += k * (direction == KlDirection.Reverse ? p * (logp - logq - divergence) : p - MathF.Exp(logq));
                 }
                 logits[v] = gradient * Scale;
             }
             logits[Targets[row]] += g * Scale;
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly float LogSumExpOf<V>(float* logits, float scale) where V : unmanaged, IVector<V>
         {
             V max = V.Broadcast(float.NegativeInfinity);
@@ -153,6 +159,7 @@ internal static unsafe class LmHeadCpu
         }
 
         /// <summary>Σ_v p_v (log p_v − log q_v), or Σ_v p_v log p_v without q.</summary>
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly double Expectation<V>(float* p, float pScale, float pLse, float* q, float qScale, float qLse) where V : unmanaged, IVector<V>
         {
             V pFactor = V.Broadcast(pScale), pShift = V.Broadcast(-pLse), qFactor = V.Broadcast(qScale), qShift = V.Broadcast(-qLse);
