@@ -101,10 +101,10 @@ internal static unsafe class Panels
     private static Vector256<float> TwoColumns(float* b, nint stride) => Vector256.Create(Vector128.Load(b), Vector128.Load(b + 4 * stride));
 
     /// <summary>
-    /// Packs rows of A stored transposed, element (row, i) at <c>a[i·stride + row]</c>, into tiles for <see cref="TileMajor"/>. A tile's
-    /// copy may write up to a vector more than the tile.
+    /// Packs rows of A stored transposed, element (row, i) at <c>a[i·stride + row]</c>, into tiles for <see cref="TileMajor"/>.
+    /// <paramref name="readable"/> elements from <c>a[i·stride]</c> on may be read. A tile's copy may write up to a vector more than the tile.
     /// </summary>
-    public static void PackTiles<V>(float* a, nint stride, int k, int rows, int maxRows, float* packed, nint tileStride) where V : unmanaged, IVector<V>
+    public static void PackTiles<V>(float* a, nint stride, int k, int rows, int readable, int maxRows, float* packed, nint tileStride) where V : unmanaged, IVector<V>
     {
         var tiles = new RowTiles(rows, maxRows);
         int vectors = (maxRows + V.Count - 1) / V.Count * V.Count;
@@ -116,8 +116,8 @@ internal static unsafe class Panels
             {
                 int first = tiles.First(tile), height = tiles.Height(tile);
                 float* source = a + i0 * stride + first, target = packed + tile * tileStride + i0 * maxRows;
-                // Whole vectors where they end inside the row; what they copy too much is overwritten by the next i.
-                if (first + vectors <= rows)
+                // Whole vectors where they end inside the matrix; what they copy too much is overwritten by the next i.
+                if (first + vectors <= readable)
                 {
                     for (int i = i0; i < end; i++, source += stride, target += maxRows)
                         for (int r = 0; r < vectors; r += V.Count) V.Store(V.Load(source + r), target + r);

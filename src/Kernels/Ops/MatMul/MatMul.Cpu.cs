@@ -90,7 +90,7 @@ internal static unsafe class MatMulCpu
         public static Grid OfRows(int rows, int columns, int k)
         {
             var tiles = new RowTiles(rows, MaxRows);
-            return new Grid(rows, columns, (int)Math.Clamp(Wanted(rows, columns, k) / 2, 1, tiles.Count), tiles);
+            return new Grid(rows, columns, (int)Math.Clamp(Wanted(rows, columns, k), 1, tiles.Count), tiles);
         }
 
         public int Tasks => RowTasks * ColumnTasks;
@@ -104,6 +104,13 @@ internal static unsafe class MatMulCpu
             rows = _tiles.First((int)((long)_tiles.Count * (rowTask + 1) / RowTasks)) - row;
             column = (int)((long)panels * columnTask / ColumnTasks) * Panels.Width;
             columns = Math.Min(Columns, (int)((long)panels * (columnTask + 1) / ColumnTasks) * Panels.Width) - column;
+        }
+
+        /// <summary>The rows of a task where the grid is cut by rows alone.</summary>
+        public void BlockOfRows(int task, out int row, out int rows)
+        {
+            row = _tiles.First(FallingShares.First(_tiles.Count, task, RowTasks));
+            rows = _tiles.First(FallingShares.First(_tiles.Count, task + 1, RowTasks)) - row;
         }
 
         private static long Wanted(int rows, int columns, int k) => Math.Clamp(2L * rows * columns * k / MinFlopsPerTask, 1, TasksPerThread * WorkerTeam.Threads);
@@ -161,7 +168,7 @@ internal static unsafe class MatMulCpu
             // A line between tiles keeps them apart in the cache's sets; the copy of the last one may run over its end by a vector.
             nint tileStride = longest * maxRows + 16;
             float* packed = stackalloc float[(TransposedRowBlock + maxRows - 1) / maxRows * (int)tileStride + 16];
-            Grid.Block(task, out int first, out int count, out _, out _);
+            Grid.BlockOfRows(task, out int first, out int count);
             int blocks = (count + TransposedRowBlock - 1) / TransposedRowBlock;
             for (int block = 0; block < blocks; block++)
             {
@@ -169,7 +176,7 @@ internal static unsafe class MatMulCpu
                 for (int k0 = 0; k0 < K; k0 += longest)
                 {
                     int length = Math.Min(longest, K - k0);
-                    Cpu.Gemm.Panels.PackTiles<V>(A + (nint)k0 * Grid.Rows + row, Grid.Rows, length, rows, maxRows, packed, tileStride);
+                    Cpu.Gemm.Panels.PackTiles<V>(A + (nint)k0 * Grid.Rows + row, Grid.Rows, length, rows, Grid.Rows - row, maxRows, packed, tileStride);
                     GemmBlock<V, TileMajor>.Run(packed, tileStride, rows, Panels + (nint)k0 * width, (nint)K * width, length, Grid.Columns, C + (nint)row * Grid.Columns, Grid.Columns, null, true);
                 }
             }

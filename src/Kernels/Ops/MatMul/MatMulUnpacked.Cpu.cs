@@ -19,7 +19,7 @@ internal static unsafe class MatMulUnpackedCpu
     private const int RowsPerTask = 512;
 
     private const long MinFlopsPerTask = 200_000;
-    private const int TasksPerThread = 4;
+    private const int TasksPerThread = 8;
 
     // Rows of W whose pieces for all panels are copied before the next ones: a line of the cache is met once.
     private const int RowsAtOnce = 16;
@@ -68,9 +68,9 @@ internal static unsafe class MatMulUnpackedCpu
             byte* memory = stackalloc byte[PanelFloats * sizeof(float) + 64];
             float* packed = (float*)((nint)(memory + 63) & ~63);
             int width = GemmBlock<V, RowMajor>.Width, longest = GemmBlock<V, RowMajor>.KBlock, group = PanelFloats / longest;
-            int rowTask = task / ColumnTasks, columnTask = task % ColumnTasks, panels = Panels.Count(Columns);
+            int rowTask = task % RowTasks, columnTask = task / RowTasks, panels = Panels.Count(Columns);
             int firstTile = Share(Tiles.Count, rowTask, RowTasks), tiles = Share(Tiles.Count, rowTask + 1, RowTasks) - firstTile;
-            int column = Share(panels, columnTask, ColumnTasks) * width, end = Math.Min(Columns, Share(panels, columnTask + 1, ColumnTasks) * width);
+            int column = FallingShares.First(panels, columnTask, ColumnTasks) * width, end = Math.Min(Columns, FallingShares.First(panels, columnTask + 1, ColumnTasks) * width);
             int blocks = Math.Max(1, (Tiles.First(firstTile + tiles) - Tiles.First(firstTile) + RowBlock - 1) / RowBlock), slices = (K + longest - 1) / longest;
             for (; column < end; column += group)
             {
