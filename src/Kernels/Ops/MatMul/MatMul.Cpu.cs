@@ -90,7 +90,7 @@ internal static unsafe class MatMulCpu
         public static Grid OfRows(int rows, int columns, int k)
         {
             var tiles = new RowTiles(rows, MaxRows);
-            return new Grid(rows, columns, (int)Math.Clamp(Wanted(rows, columns, k), 1, tiles.Count), tiles);
+            return new Grid(rows, columns, (int)Math.Clamp(Wanted(rows, columns, k) / 2, 1, tiles.Count), tiles);
         }
 
         public int Tasks => RowTasks * ColumnTasks;
