@@ -37,6 +37,10 @@ public sealed class ReservedMemoryTests
         {
             Tensor tensor = Device.Cpu.TryReserve(DType.F32, rows, columns);
             Assert.SkipWhen(tensor.IsEmpty, "this system reserves no memory");
+            // What was given back dirty must not come again.
+            Assert.Equal(0f, tensor.Slice(0, 1).AsSpan<float>()[0]);
+            Assert.Equal(0f, tensor.Slice(rows - 1, 1).AsSpan<float>()[columns - 1]);
+            tensor.Slice(0, 1).AsSpan<float>()[0] = 1;
             tensor.Slice(rows - 1, 1).AsSpan<float>()[columns - 1] = 1;
             tensor.Free();
         }
