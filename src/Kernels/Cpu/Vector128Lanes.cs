@@ -98,7 +98,7 @@ internal unsafe struct Vector128Lanes(Vector128<float> value) : IVector<Vector12
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector128Lanes Exp(Vector128Lanes a)
     {
-        Vector128<float> x = Vector128.Min(Vector128.Max(a._value, Vector128.Create(-87.5f)), Vector128.Create(89f)), offset = Vector128.Create(12582912f + 126f);
+        Vector128<float> x = Vector128.MinNative(Vector128.Create(89f), Vector128.MaxNative(Vector128.Create(-87.5f), a._value)), offset = Vector128.Create(12582912f + 126f);
         Vector128<float> shifted = Vector128.FusedMultiplyAdd(x, Vector128.Create(1.44269504f), offset), n = shifted - offset;
         Vector128<float> r = Vector128.FusedMultiplyAdd(n, Vector128.Create(-0.693359375f), x);
         r = Vector128.FusedMultiplyAdd(n, Vector128.Create(2.12194440e-4f), r);

@@ -99,7 +99,7 @@ internal unsafe struct Vector256Lanes(Vector256<float> value) : IVector<Vector25
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector256Lanes Exp(Vector256Lanes a)
     {
-        Vector256<float> x = Vector256.Min(Vector256.Max(a._value, Vector256.Create(-87.5f)), Vector256.Create(89f)), offset = Vector256.Create(12582912f + 126f);
+        Vector256<float> x = Vector256.MinNative(Vector256.Create(89f), Vector256.MaxNative(Vector256.Create(-87.5f), a._value)), offset = Vector256.Create(12582912f + 126f);
         Vector256<float> shifted = Vector256.FusedMultiplyAdd(x, Vector256.Create(1.44269504f), offset), n = shifted - offset;
         Vector256<float> r = Vector256.FusedMultiplyAdd(n, Vector256.Create(-0.693359375f), x);
         r = Vector256.FusedMultiplyAdd(n, Vector256.Create(2.12194440e-4f), r);

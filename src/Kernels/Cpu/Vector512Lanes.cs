@@ -99,7 +99,7 @@ internal unsafe struct Vector512Lanes(Vector512<float> value) : IVector<Vector51
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512Lanes Exp(Vector512Lanes a)
     {
-        Vector512<float> x = Vector512.Min(Vector512.Max(a._value, Vector512.Create(-87.5f)), Vector512.Create(89f)), offset = Vector512.Create(12582912f + 126f);
+        Vector512<float> x = Vector512.MinNative(Vector512.Create(89f), Vector512.MaxNative(Vector512.Create(-87.5f), a._value)), offset = Vector512.Create(12582912f + 126f);
         Vector512<float> shifted = Vector512.FusedMultiplyAdd(x, Vector512.Create(1.44269504f), offset), n = shifted - offset;
         Vector512<float> r = Vector512.FusedMultiplyAdd(n, Vector512.Create(-0.693359375f), x);
         r = Vector512.FusedMultiplyAdd(n, Vector512.Create(2.12194440e-4f), r);
