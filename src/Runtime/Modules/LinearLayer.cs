@@ -27,7 +27,7 @@ public sealed class LinearLayer : IDisposable
     /// </summary>
     public void Backward(Tensor dy, Tensor x, Tensor dx, bool add, Arena scratch)
     {
-        MatMul.BackwardWeight(dy, x, _weight.Gradient, _bias?.Gradient ?? default, scratch);
+        MatMul.BackwardWeight(dy, x, _weight.GradientToWrite(out bool addWeight), _bias?.Gradient ?? default, scratch, addWeight);
         MatMul.BackwardInput(dy, Packed, dx, add);
     }
 

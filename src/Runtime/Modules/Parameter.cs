@@ -17,6 +17,8 @@ public readonly record struct ParameterPart(string Name, int Row, int Rows, bool
 public sealed class Parameter
 {
     private Tensor _value;
+    private Tensor _gradient;
+    private bool _isCleared;
 
     internal Parameter(IReadOnlyList<ParameterPart> parts, int rows, int columns)
     {
@@ -62,7 +64,15 @@ public sealed class Parameter
     public Tensor Exact => Master.IsEmpty ? Value : Master;
 
     /// <summary>The gradient that backward passes add to, F32 of the same shape; empty when the model is not trained.</summary>
-    public Tensor Gradient { get; internal set; }
+    public Tensor Gradient
+    {
+        get
+        {
+            FinishClearing();
+            return _gradient;
+        }
+        internal set => _gradient = value;
+    }
 
     /// <summary>Weight decay applies: true for matrices, false for norms and biases.</summary>
     public bool Decays => !Parts[0].IsVector;
@@ -112,6 +122,25 @@ public sealed class Parameter
         // A model that is not trained has rounded weights only: then these are exact.
         if (other.IsRounded) Kernels.Ops.Rows.Rows.CopyFirst(other.Master, Master);
         else Master.Device.Upload<float>(other.Value.ToFloats(), Master);
+    }
+
+    /// <summary>Makes the gradient zero when it is wanted next: what overwrites it first need neither clear nor read it.</summary>
+    internal void ClearGradient() => _isCleared = true;
+
+    /// <summary>Writes the zeros of a gradient that was cleared and that nothing has overwritten.</summary>
+    internal void FinishClearing()
+    {
+        if (!_isCleared) return;
+        _isCleared = false;
+        _gradient.Clear();
+    }
+
+    /// <summary>The gradient for one that adds to it or, where it was cleared and holds what is not wanted, overwrites all of it.</summary>
+    internal Tensor GradientToWrite(out bool add)
+    {
+        add = !_isCleared;
+        _isCleared = false;
+        return _gradient;
     }
 
     /// <summary>The gradient of one checkpoint tensor.</summary>

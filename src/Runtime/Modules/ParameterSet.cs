@@ -89,10 +89,18 @@ public sealed class ParameterSet : IDisposable
 
     private long PlainBytes(DType type) => _parameters.Where(x => x.IsPlain).Sum(x => (x.Length * type.Size() + 63) / 64 * 64);
 
-    /// <summary>Sets all gradients to zero.</summary>
+    /// <summary>
+    /// Sets all gradients to zero; their memory is written when a backward first reaches it, or by <see cref="FinishClearing"/>.
+    /// </summary>
     public void ClearGradients()
     {
-        foreach (Parameter parameter in _parameters) parameter.Gradient.Clear();
+        foreach (Parameter parameter in _parameters) parameter.ClearGradient();
+    }
+
+    /// <summary>Writes the zeros that <see cref="ClearGradients"/> put off and no backward has reached. Whoever holds a gradient's tensor needs it.</summary>
+    public void FinishClearing()
+    {
+        foreach (Parameter parameter in _parameters) parameter.FinishClearing();
     }
 
     /// <summary>Copies all weights from a set of the same shapes.</summary>

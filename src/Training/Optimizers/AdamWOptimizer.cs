@@ -60,7 +60,11 @@ public sealed class AdamWOptimizer : IDisposable
     public int Steps { get; private set; }
 
     /// <summary>Takes the norm over all gradients as they are now and leaves it on the device.</summary>
-    public void MeasureGradients() => GradientNorm.Norm(_gradients, _norm);
+    public void MeasureGradients()
+    {
+        _model.Parameters.FinishClearing();
+        GradientNorm.Norm(_gradients, _norm);
+    }
 
     /// <summary>The norm measured last; waits for the device.</summary>
     public double ReadGradientNorm()

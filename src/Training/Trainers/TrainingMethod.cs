@@ -149,6 +149,8 @@ public abstract class TrainingMethod : IDisposable
         bool begins = (_part & UpdatePart.First) != 0, ends = (_part & UpdatePart.Last) != 0;
         for (int i = 0; begins && i < Models.Count; i++) Models[i].Model.Parameters.ClearGradients();
         Queue();
+        // Within the step, so that a recorded one leaves nothing to be cleared by those that follow it.
+        for (int i = 0; begins && i < Models.Count; i++) Models[i].Model.Parameters.FinishClearing();
         if (!ends) return;
         for (int i = 0; i < Models.Count; i++)
         {

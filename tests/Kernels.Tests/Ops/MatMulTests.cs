@@ -66,6 +66,11 @@ public sealed class MatMulTests
             Tensor same = Device.Cpu.Create(DType.F32, m, n);
             MatMul.Forward(tx, panels, Device.Cpu.Create<float>(b, 1, n), same);
             Assert.Equal(ty.ToArray<float>(), same.ToArray<float>());
+            // Written over what cannot be added to.
+            Tensor fresh = Device.Cpu.Create(DType.F32, n, k);
+            fresh.AsSpan<float>().Fill(float.NaN);
+            MatMul.BackwardWeight(tdy, tx, fresh, default, scratch, add: false);
+            Assert.Equal(tdw.ToArray<float>(), fresh.ToArray<float>());
             // Adding a second time doubles.
             MatMul.BackwardInput(tdy, packed, tdx, add: true);
             TensorComparer.CloseToScale([.. dx.Select(v => 2 * v)], tdx.AsSpan<float>(), 2e-6, "dx added");

@@ -24,11 +24,11 @@ internal static unsafe class MatMulCpu
         WorkerTeam.Run(ref work, grid.Tasks);
     }
 
-    /// <summary>C += Aᵀ·B with A [M, N] row-major and B [M, K] in panels of length M.</summary>
-    public static void MultiplyTransposed(Tensor a, Tensor panels, int columns, Tensor c)
+    /// <summary>C (+)= Aᵀ·B with A [M, N] row-major and B [M, K] in panels of length M.</summary>
+    public static void MultiplyTransposed(Tensor a, Tensor panels, int columns, Tensor c, bool add)
     {
         var grid = Grid.OfRows(a.Columns, columns, a.Rows);
-        var work = new TransposedWork { A = a.Pointer<float>(), Panels = panels.Pointer<float>(), C = c.Pointer<float>(), K = a.Rows, Grid = grid };
+        var work = new TransposedWork { A = a.Pointer<float>(), Panels = panels.Pointer<float>(), C = c.Pointer<float>(), K = a.Rows, Grid = grid, Add = add };
         WorkerTeam.Run(ref work, grid.Tasks);
     }
 
@@ -142,12 +142,13 @@ internal static unsafe class MatMulCpu
         }
     }
 
-    /// <summary>C += Aᵀ·B. A's rows lie a page apart, so a task copies its columns into tiles first, one slice of k at a time.</summary>
+    /// <summary>C (+)= Aᵀ·B. A's rows lie a page apart, so a task copies its columns into tiles first, one slice of k at a time.</summary>
     private struct TransposedWork : IParallelWork
     {
         public float* A, Panels, C;
         public int K;
         public Grid Grid;
+        public bool Add;
 
         public readonly double Flops => 2.0 * Grid.Rows * Grid.Columns * K;
 
@@ -177,7 +178,7 @@ internal static unsafe class MatMulCpu
                 {
                     int length = Math.Min(longest, K - k0);
                     Cpu.Gemm.Panels.PackTiles<V>(A + (nint)k0 * Grid.Rows + row, Grid.Rows, length, rows, Grid.Rows - row, maxRows, packed, tileStride);
-                    GemmBlock<V, TileMajor>.Run(packed, tileStride, rows, Panels + (nint)k0 * width, (nint)K * width, length, Grid.Columns, C + (nint)row * Grid.Columns, Grid.Columns, null, true);
+                    GemmBlock<V, TileMajor>.Run(packed, tileStride, rows, Panels + (nint)k0 * width, (nint)K * width, length, Grid.Columns, C + (nint)row * Grid.Columns, Grid.Columns, null, Add || k0 > 0);
                 }
             }
         }

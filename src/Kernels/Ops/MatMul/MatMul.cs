@@ -53,13 +53,14 @@ public static class MatMul
         if (dy.Rows > 0) MatMulUnpackedCpu.Backward(dy, weight.Weight, dx, add);
     }
 
-    /// <summary>dW += dyᵀ·x and db += column sums of dy.</summary>
+    /// <summary>dW += dyᵀ·x, or dW = dyᵀ·x, and db += column sums of dy.</summary>
     /// <param name="dy">[M, N].</param>
     /// <param name="x">[M, K], the forward's input.</param>
-    /// <param name="dWeight">[N, K], added to.</param>
+    /// <param name="dWeight">[N, K].</param>
     /// <param name="dBias">[1, N], added to; or empty.</param>
     /// <param name="scratch">Lends <see cref="BackwardWeightScratch"/> bytes for the call.</param>
-    public static void BackwardWeight(Tensor dy, Tensor x, Tensor dWeight, Tensor dBias, Arena scratch)
+    /// <param name="add">Whether to add to <paramref name="dWeight"/> or to overwrite it.</param>
+    public static void BackwardWeight(Tensor dy, Tensor x, Tensor dWeight, Tensor dBias, Arena scratch, bool add = true)
     {
         if (dy.Rows != x.Rows || dWeight.Rows != dy.Columns || dWeight.Columns != x.Columns)
             throw new ShapeException($"MatMul.BackwardWeight: dy {dy}, x {x} and dW {dWeight} do not fit; expected [M,N], [M,K], [N,K].");
@@ -70,15 +71,20 @@ public static class MatMul
             Contract.IsActivation(dy, device, "MatMul.BackwardWeight", "dy", dy.Rows, dy.Columns);
             Contract.IsActivation(x, device, "MatMul.BackwardWeight", "x", x.Rows, x.Columns);
             Contract.Is(dWeight, device, "MatMul.BackwardWeight", "dWeight", dy.Columns, x.Columns);
+            if (!add) dWeight.Clear();
             if (dy.Rows > 0) MatMulCuda.BackwardWeight(device, dy, x, dWeight, dBias);
             return;
         }
         OnCpu(dy);
-        if (dy.Rows == 0) return;
+        if (dy.Rows == 0)
+        {
+            if (!add) dWeight.Clear();
+            return;
+        }
         long mark = scratch.Mark();
         Tensor panels = scratch.Take(1, checked((int)Panels.Floats(x.Rows, x.Columns)));
         MatMulCpu.PackRowMajor(x, panels);
-        MatMulCpu.MultiplyTransposed(dy, panels, x.Columns, dWeight);
+        MatMulCpu.MultiplyTransposed(dy, panels, x.Columns, dWeight, add);
         if (!dBias.IsEmpty) MatMulCpu.AddColumnSums(dy, dBias);
         scratch.Release(mark);
     }
