@@ -27,6 +27,7 @@ internal static unsafe class WorkerTeam
 
     private static readonly Lock Gate = new();
     private static readonly Helper[] Helpers;
+    private static readonly ThreadPlaces Places;
 
     private static delegate*<void*, int, void> _body;
     private static void* _context;
@@ -43,6 +44,7 @@ internal static unsafe class WorkerTeam
     static WorkerTeam()
     {
         Threads = Math.Max(1, Environment.ProcessorCount);
+        Places = new ThreadPlaces(Threads);
         Helpers = new Helper[Threads - 1];
         for (int i = 0; i < Helpers.Length; i++) Helpers[i] = new Helper(i + 1);
     }
@@ -83,6 +85,7 @@ internal static unsafe class WorkerTeam
             _tasks = tasks;
             _next = 0;
             _failure = null;
+            Places.Take(0);
             // A full fence: all of the above is seen by whoever sees the new run, and the flags below are read after it.
             Interlocked.Exchange(ref _state, ((_state >> RunShift) + 1) << RunShift);
             foreach (Helper helper in Helpers) helper.WakeIfParked();
@@ -121,15 +124,23 @@ internal static unsafe class WorkerTeam
     /// <summary>One thread of the team.</summary>
     private sealed class Helper
     {
+        // How often a spinning thread looks whether it is in another one's way.
+        private const int SpinsPerLook = 64;
+
         private readonly AutoResetEvent _wake = new(false);
+        private readonly int _number;
         private int _parked;
 
-        public Helper(int number) =>
+        public Helper(int number)
+        {
+            _number = number;
             new Thread(Loop) { IsBackground = true, Name = $"bellman-{number}" }.Start();
+        }
 
+        /// <summary>Wakes the thread once: it may take many runs to come.</summary>
         public void WakeIfParked()
         {
-            if (Volatile.Read(ref _parked) != 0) _wake.Set();
+            if (Volatile.Read(ref _parked) != 0 && Interlocked.Exchange(ref _parked, 0) != 0) _wake.Set();
         }
 
         private void Loop()
@@ -163,6 +174,7 @@ internal static unsafe class WorkerTeam
             {
                 long run = Volatile.Read(ref _state) >> RunShift;
                 if (run != seen) return run;
+                if (spins % SpinsPerLook == 0) Places.TakeFree(_number);
                 if (spins < SpinIterations)
                 {
                     Thread.SpinWait(8);
@@ -173,6 +185,7 @@ internal static unsafe class WorkerTeam
                 Interlocked.Exchange(ref _parked, 1);
                 if (Volatile.Read(ref _state) >> RunShift == seen) _wake.WaitOne();
                 Volatile.Write(ref _parked, 0);
+                Places.TakeFree(_number);
                 spins = 0;
             }
         }

@@ -64,8 +64,10 @@ public sealed class BenchSearchJob(BenchSize size, BenchSearchOptions options)
         long length = options.PromptTokens + (long)options.StepTokens * options.Steps;
         if (length > size.Model.MaxPositions) throw new BellmanException($"Bench: prompts and solutions have {length} tokens, the model takes {size.Model.MaxPositions}.");
         progress?.Invoke(new JobProgress("making the models", 0, 0, "models"));
-        using LanguageModel policy = LanguageModel.Create(size.Model, Seed, options.Device);
-        using ValueModel value = ValueModel.Create(size.Model, Seed + 1, options.Device);
+        // Weights that do not change, as models have that are loaded to search with.
+        WeightFormat? weights = options.Device == Device.Cpu ? WeightFormat.F32 : null;
+        using LanguageModel policy = LanguageModel.Create(size.Model, Seed, options.Device, weights: weights);
+        using ValueModel value = ValueModel.Create(size.Model, Seed + 1, options.Device, weights: weights);
         var random = new PhiloxRandom(Seed);
         var prompts = new int[options.Problems][];
         for (int i = 0; i < prompts.Length; i++)
