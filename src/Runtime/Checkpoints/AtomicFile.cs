@@ -30,7 +30,7 @@ public static class AtomicFile
     /// <summary>The same with a given way to open the temporary file; tests put a failing stream there.</summary>
     internal static void Write(string path, Action<Stream> write, Func<string, Stream> open)
     {
-        string full = FullPath(path);
+        string full = TargetOf(path);
         string temporary = TemporarySibling(full);
         bool renamed = false;
         try
@@ -59,8 +59,7 @@ public static class AtomicFile
     /// <exception cref="CheckpointException">The path is a folder, the folder is missing, or the disk refuses.</exception>
     public static void CheckWritable(string path)
     {
-        string full = FullPath(path);
-        if (Directory.Exists(full)) throw new CheckpointException($"{path}: expected a file to write, but there is a folder of this name; give another name.");
+        string full = TargetOf(path);
         string temporary = TemporarySibling(full);
         try
         {
@@ -86,6 +85,14 @@ public static class AtomicFile
         return Path.GetFullPath(path);
     }
 
+    /// <summary>The full path, which is not a folder's: a rename over one would fail only after the work.</summary>
+    private static string TargetOf(string path)
+    {
+        string full = FullPath(path);
+        if (Directory.Exists(full)) throw new CheckpointException($"{path}: expected a file to write, but there is a folder of this name; give another name.");
+        return full;
+    }
+
     /// <summary>A name beside the target that no other process or thread uses.</summary>
     internal static string TemporarySibling(string full) =>
         Path.Combine(Path.GetDirectoryName(full) ?? full, $".{Path.GetFileName(full)}.{Guid.NewGuid():N}.tmp");
@@ -107,7 +114,7 @@ public static class AtomicFile
     {
         string? folder = Path.GetDirectoryName(full);
         if (folder is not null && !Directory.Exists(folder)) return $"create the folder {folder} first";
-        return Directory.Exists(full) ? "the path is a folder, name a file" : "check free disk space and permissions";
+        return "check free disk space and permissions";
     }
 
     private static void DeleteQuietly(string path)

@@ -68,7 +68,10 @@ public sealed class AtomicTests : IDisposable
     public void ImpossiblePathsAreNamed()
     {
         Assert.Contains("create the folder", Refuses(() => AtomicFile.WriteText(_folder.File("no/a.txt"), "")));
-        Assert.Contains("is a folder", Refuses(() => AtomicFile.WriteText(_folder.Path, "")));
+        // Before the work that the file is for.
+        bool isAsked = false;
+        Assert.Contains("there is a folder of this name", Refuses(() => AtomicFile.Write(_folder.Path, _ => isAsked = true)));
+        Assert.False(isAsked);
         Assert.Contains("a path", Refuses(() => AtomicFile.WriteText("", "")));
         Assert.Contains("a path", Refuses(() => AtomicFile.WriteText("a\0b", "")));
         Assert.Contains("root", Refuses(() => AtomicFolder.Write(Path.GetPathRoot(_folder.Path)!, _ => { })));
