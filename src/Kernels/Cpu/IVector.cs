@@ -78,6 +78,9 @@ internal unsafe interface IVector<TSelf> where TSelf : struct, IVector<TSelf>
     /// <summary>e^x to about 1 ulp; 0 below −87, infinity above 88.7, NaN stays NaN.</summary>
     static abstract TSelf Exp(TSelf a);
 
+    /// <summary>2^x for x below 128 to about 1 ulp, in two thirds of the instructions of <see cref="Exp"/>; 0 below −125.5, NaN stays NaN.</summary>
+    static abstract TSelf Exp2(TSelf a);
+
     /// <summary>Sum of all lanes in a fixed order.</summary>
     static abstract float Sum(TSelf a);
 

@@ -17,6 +17,9 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
     // Keys of one pass of the forward's softmax: the scores of a block of queries stay in the L2 cache.
     private const int KeyBlock = 256;
 
+    private const float Log2E = 1.44269504f;
+    private const int LineBytes = 64;
+
     private static int Width => GemmBlock<V, RowMajor>.Width;
 
     public static void Forward(Tensor qkv, AttentionShape shape, Tensor sequenceStarts, Tensor y, Tensor logSumExp, Arena scratch)
@@ -38,9 +41,6 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
         layout.KeyColumns = layout.TakeColumnPanels(scratch, shape.KeyValueHeads);
         layout.ValueColumns = layout.TakeColumnPanels(scratch, shape.KeyValueHeads);
         layout.KeyRows = layout.TakeRowPanels(scratch, shape.KeyValueHeads);
-        layout.QueryRows = layout.TakeRowPanels(scratch, shape.Heads);
-        layout.GradientRows = layout.TakeRowPanels(scratch, shape.Heads);
-        layout.Delta = scratch.Take(layout.Tokens, shape.Heads).Pointer<float>();
         var work = new BackwardWork
         {
             Layout = layout, Dy = dy.Pointer<float>(), Y = y.Pointer<float>(), LogSumExp = logSumExp.Pointer<float>(), Dqkv = dqkv.Pointer<float>(),
@@ -51,7 +51,7 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
     /// <summary>Where everything lies. Column panels have tokens as columns, row panels have tokens as rows.</summary>
     private struct Layout
     {
-        public float* Qkv, KeyColumns, ValueColumns, KeyRows, ValueRows, QueryRows, GradientRows, Delta;
+        public float* Qkv, KeyColumns, ValueColumns, KeyRows, ValueRows;
         public int* Starts;
         public int Sequences, Tokens;
         public AttentionShape Shape;
@@ -132,18 +132,17 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
             int d = shape.HeadDimension, head = task % shape.Heads, kv = head / shape.Group;
             (int s, int q0) = Layout.Locate(task / shape.Heads);
             int length = Layout.Length(s), queries = Math.Min(Block, length - q0);
-            float* q = Layout.Token(s, q0) + head * d;
             float* keys = Layout.Columns(Layout.KeyColumns, kv, s);
             float* values = Layout.Rows(Layout.ValueRows, kv, s);
-            float* scores = stackalloc float[Block * KeyBlock];
-            float* max = stackalloc float[Block];
-            float* sum = stackalloc float[Block];
+            byte* memory = stackalloc byte[Block * (KeyBlock + 2 + 2 * d) * sizeof(float) + LineBytes];
+            float* scores = Aligned(memory), max = scores + Block * KeyBlock, sum = max + Block, q = sum + Block, o = q + Block * d;
+            CopyRows(Layout.Token(s, q0) + head * d, shape.Columns, queries, d, q, d);
             float* y = Y + (nint)(Layout.Starts[s] + q0) * shape.OutputColumns + head * d;
             for (int k0 = 0; k0 < q0 + queries; k0 += KeyBlock)
             {
                 int count = Math.Min(KeyBlock, q0 + queries - k0), diagonal = q0 - k0;
                 float* block = keys + (nint)k0 * d;
-                Scores(q, shape.Columns, queries, block, d, count, diagonal, scores, KeyBlock);
+                Scores(q, d, queries, block, d, count, diagonal, scores, KeyBlock);
                 for (int r = 0; r < queries; r++)
                 {
                     float* row = scores + r * KeyBlock;
@@ -155,7 +154,7 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
                     {
                         float correction = MathF.Exp((before - now) * shape.Scale);
                         sum[r] = sum[r] * correction + blockSum;
-                        if (correction != 1f) Scale(y + (nint)r * shape.OutputColumns, d, correction);
+                        if (correction != 1f) Scale(o + r * d, d, correction, o + r * d);
                     }
                     else
                     {
@@ -163,11 +162,11 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
                     }
                     max[r] = now;
                 }
-                TimesRows(scores, KeyBlock, queries, values + (nint)k0 * Width, (nint)length * Width, count, diagonal, d, y, shape.OutputColumns, k0 > 0);
+                TimesRows(scores, KeyBlock, queries, values + (nint)k0 * Width, (nint)length * Width, count, diagonal, d, o, d, k0 > 0);
             }
             for (int r = 0; r < queries; r++)
             {
-                Scale(y + (nint)r * shape.OutputColumns, d, 1f / sum[r]);
+                Scale(o + r * d, d, 1f / sum[r], y + (nint)r * shape.OutputColumns);
                 LogSumExp[(nint)(Layout.Starts[s] + q0 + r) * shape.Heads + head] = max[r] * shape.Scale + MathF.Log(sum[r]);
             }
         }
@@ -183,39 +182,47 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
         {
             AttentionShape shape = Layout.Shape;
             int d = shape.HeadDimension, kv = task % shape.KeyValueHeads, s = task / shape.KeyValueHeads, length = Layout.Length(s);
-            float* p = stackalloc float[Block * Block];
-            float* ds = stackalloc float[Block * Block];
             nint start = Layout.Starts[s];
             float* dk = Dqkv + start * shape.Columns + shape.KeyColumn(kv);
             float* dv = Dqkv + start * shape.Columns + shape.ValueColumn(kv);
             if (length == 0) return;
+            int padded = Panels.Count(d) * Width;
+            byte* memory = stackalloc byte[Block * (2 * Block + 1 + 3 * d + 2 * padded) * sizeof(float) + LineBytes];
+            float* p = Aligned(memory), ds = p + Block * Block, delta = ds + Block * Block, queryRows = delta + Block, gradientRows = queryRows + Block * padded;
+            float* q = gradientRows + Block * padded, dy = q + Block * d, dq = dy + Block * d;
             PackKeys(s, kv);
             bool first = true;
             for (int head = kv * shape.Group; head < (kv + 1) * shape.Group; head++, first = false)
-            {
-                PackQueries(s, head);
                 for (int q0 = 0; q0 < length; q0 += Block)
+                {
+                    int queries = Math.Min(Block, length - q0);
+                    nint rows = queries * Width;
+                    CopyRows(Layout.Token(s, q0) + head * d, shape.Columns, queries, d, q, d);
+                    CopyRows(Dy + (start + q0) * shape.OutputColumns + head * d, shape.OutputColumns, queries, d, dy, d);
+                    Layout.PackRows(q, d, queries, queryRows);
+                    Layout.PackRows(dy, d, queries, gradientRows);
+                    // Σ_j P_tj dP_tj = dy_t · y_t, so the softmax gradient needs no second pass over the scores.
+                    float* y = Y + (start + q0) * shape.OutputColumns + head * d;
+                    for (int r = 0; r < queries; r++) delta[r] = Dot(dy + r * d, y + (nint)r * shape.OutputColumns, d);
                     for (int k0 = 0; k0 <= q0; k0 += Block)
                     {
-                        int queries = Math.Min(Block, length - q0), count = Math.Min(Block, length - k0), diagonal = q0 - k0;
-                        float* dy = Dy + (start + q0) * shape.OutputColumns + head * d;
-                        Scores(Layout.Token(s, q0) + head * d, shape.Columns, queries, Layout.Columns(Layout.KeyColumns, kv, s) + (nint)k0 * d, d, count, diagonal, p, Block);
-                        Scores(dy, shape.OutputColumns, queries, Layout.Columns(Layout.ValueColumns, kv, s) + (nint)k0 * d, d, count, diagonal, ds, Block);
+                        int count = Math.Min(Block, length - k0), diagonal = q0 - k0;
+                        Scores(q, d, queries, Layout.Columns(Layout.KeyColumns, kv, s) + (nint)k0 * d, d, count, diagonal, p, Block);
+                        Scores(dy, d, queries, Layout.Columns(Layout.ValueColumns, kv, s) + (nint)k0 * d, d, count, diagonal, ds, Block);
                         for (int r = 0; r < queries; r++)
                         {
-                            nint token = (start + q0 + r) * shape.Heads + head;
                             float* row = p + r * Block;
-                            int padded = Mask(row, Math.Min(count, diagonal + r + 1));
-                            SoftmaxGradientRow(row, ds + r * Block, padded, shape.Scale, LogSumExp[token], Layout.Delta[token]);
+                            int end = Mask(row, Math.Min(count, diagonal + r + 1));
+                            SoftmaxGradientRow(row, ds + r * Block, end, shape.Scale, LogSumExp[(start + q0 + r) * shape.Heads + head], delta[r]);
                         }
                         // A diagonal block is the first that reaches its keys, so it starts their gradients for the first head.
                         bool add = !(first && diagonal == 0);
-                        float* gradients = Layout.Rows(Layout.GradientRows, head, s) + (nint)q0 * Width, rows = Layout.Rows(Layout.QueryRows, head, s) + (nint)q0 * Width;
-                        TransposedTimesRows(p, queries, count, diagonal, gradients, (nint)length * Width, d, dv + (nint)k0 * shape.Columns, shape.Columns, add);
-                        TransposedTimesRows(ds, queries, count, diagonal, rows, (nint)length * Width, d, dk + (nint)k0 * shape.Columns, shape.Columns, add);
-                        TimesRows(ds, Block, queries, Layout.Rows(Layout.KeyRows, kv, s) + (nint)k0 * Width, (nint)length * Width, count, diagonal, d, Dqkv + (start + q0) * shape.Columns + head * d, shape.Columns, k0 > 0);
+                        TransposedTimesRows(p, queries, count, diagonal, gradientRows, rows, d, dv + (nint)k0 * shape.Columns, shape.Columns, add);
+                        TransposedTimesRows(ds, queries, count, diagonal, queryRows, rows, d, dk + (nint)k0 * shape.Columns, shape.Columns, add);
+                        TimesRows(ds, Block, queries, Layout.Rows(Layout.KeyRows, kv, s) + (nint)k0 * Width, (nint)length * Width, count, diagonal, d, dq, d, k0 > 0);
                     }
-            }
+                    CopyRows(dq, d, queries, d, Dqkv + (start + q0) * shape.Columns + head * d, shape.Columns);
+                }
         }
 
         private readonly void PackKeys(int s, int kv)
@@ -226,22 +233,6 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
             Layout.PackColumns(keys, shape.Columns, length, Layout.Columns(Layout.KeyColumns, kv, s));
             Layout.PackColumns(values, shape.Columns, length, Layout.Columns(Layout.ValueColumns, kv, s));
             Layout.PackRows(keys, shape.Columns, length, Layout.Rows(Layout.KeyRows, kv, s));
-        }
-
-        private readonly void PackQueries(int s, int head)
-        {
-            AttentionShape shape = Layout.Shape;
-            int d = shape.HeadDimension, length = Layout.Length(s);
-            nint start = Layout.Starts[s];
-            float* dy = Dy + start * shape.OutputColumns + head * d;
-            float* y = Y + start * shape.OutputColumns + head * d;
-            Layout.PackRows(Layout.Token(s, 0) + head * d, shape.Columns, length, Layout.Rows(Layout.QueryRows, head, s));
-            Layout.PackRows(dy, shape.OutputColumns, length, Layout.Rows(Layout.GradientRows, head, s));
-            for (int t = 0; t < length; t++)
-            {
-                // Σ_j P_tj dP_tj = dy_t · y_t, so the softmax gradient needs no second pass over the scores.
-                Layout.Delta[(start + t) * shape.Heads + head] = Dot(dy + (nint)t * shape.OutputColumns, y + (nint)t * shape.OutputColumns, d);
-            }
         }
     }
 
@@ -274,7 +265,7 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
         {
             int padded = (diagonal + first + Width) / Width * Width, k = Math.Min(count, padded);
             end = padded >= count ? queries : Math.Min(queries, padded - diagonal);
-            GemmBlock<V, RowMajor>.Run(p + first * stride, stride, end - first, panels, panelStride, k, d, c + first * cStride, cStride, null, add);
+            GemmBlock<V, RowMajor>.Run(p + first * stride, stride, end - first, panels, panelStride, k, d, c + first * cStride, cStride, null, add, isCached: true);
         }
     }
 
@@ -289,6 +280,9 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
             GemmBlock<V, KMajor>.Run(p + first * Block + n, Block, Math.Min(Width, count - n), panels + (nint)first * Width, panelStride, queries - first, d, c + n * cStride, cStride, null, add);
         }
     }
+
+    /// <summary>The first line of the cache that starts in memory of a line more than is needed.</summary>
+    private static float* Aligned(byte* memory) => (float*)((nint)(memory + LineBytes - 1) & -LineBytes);
 
     private static float Dot(float* a, float* b, int length)
     {
@@ -310,12 +304,12 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
     /// <summary>row = exp(scale·(row − max)); returns the sum. Masked entries are −∞ and become 0.</summary>
     private static float ExpRow(float* row, int length, float scale, float max)
     {
-        V factor = V.Broadcast(scale), minus = V.Broadcast(-max), sum = V.Zero;
-        for (int j = 0; j < length; j += V.Count)
+        V factor = V.Broadcast(scale * Log2E), minus = V.Broadcast(-max), sum = V.Zero;
+        for (float* end = row + length; row < end; row += V.Count)
         {
             // Subtract first: scaled scores of 1e12 would round by more than exp can take.
-            V e = V.Exp((V.Load(row + j) + minus) * factor);
-            V.Store(e, row + j);
+            V e = V.Exp2((V.Load(row) + minus) * factor);
+            V.Store(e, row);
             sum += e;
         }
         return V.Sum(sum);
@@ -324,20 +318,32 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
     /// <summary>p = exp(scale·p − log-sum-exp), at most 1 whatever the rounding, and ds = p·(ds − delta)·scale.</summary>
     private static void SoftmaxGradientRow(float* p, float* ds, int length, float scale, float logSumExp, float delta)
     {
-        V factor = V.Broadcast(scale), minus = V.Broadcast(-logSumExp), shift = V.Broadcast(delta);
-        for (int j = 0; j < length; j += V.Count)
+        V factor = V.Broadcast(scale), minus = V.Broadcast(-logSumExp), shift = V.Broadcast(-delta * scale), log2E = V.Broadcast(Log2E);
+        for (float* end = p + length; p < end; p += V.Count, ds += V.Count)
         {
-            V probability = V.Exp(V.MinNative(V.Zero, V.MultiplyAdd(V.Load(p + j), factor, minus)));
-            V.Store(probability, p + j);
-            V.Store(probability * (V.Load(ds + j) - shift) * factor, ds + j);
+            V probability = V.Exp2(V.MinNative(V.Zero, V.MultiplyAdd(V.Load(p), factor, minus)) * log2E);
+            V.Store(probability, p);
+            V.Store(probability * V.MultiplyAdd(V.Load(ds), factor, shift), ds);
         }
     }
 
-    private static void Scale(float* row, int length, float factor)
+    /// <summary>target = row·factor.</summary>
+    private static void Scale(float* row, int length, float factor, float* target)
     {
         V all = V.Broadcast(factor);
         int c = 0;
-        for (; c <= length - V.Count; c += V.Count) V.Store(V.Load(row + c) * all, row + c);
-        for (; c < length; c++) row[c] *= factor;
+        for (; c <= length - V.Count; c += V.Count) V.Store(V.Load(row + c) * all, target + c);
+        for (; c < length; c++) target[c] = row[c] * factor;
+    }
+
+    // Rows of queries and gradients lie a power of two or so apart and would drive each other from the few sets of the L1 cache that they share.
+    private static void CopyRows(float* source, nint sourceStride, int rows, int length, float* target, nint targetStride)
+    {
+        for (int r = 0; r < rows; r++, source += sourceStride, target += targetStride)
+        {
+            int c = 0;
+            for (; c <= length - V.Count; c += V.Count) V.Store(V.Load(source + c), target + c);
+            for (; c < length; c++) target[c] = source[c];
+        }
     }
 }

@@ -73,10 +73,10 @@ public static class Attention
     {
         // On a card: the products of dy and y.
         if (device is KernelDevice) return (long)tokens * shape.Heads * sizeof(float) + 64;
-        // Forward packs keys and values; the backward also packs both the other way round, the queries and dy.
+        // Forward packs keys by columns and values by rows; the backward packs both by columns, and keys by rows.
         long columnPanels = (tokens + 32L * sequences) * shape.HeadDimension;
         long rowPanels = Panels.Floats(1, shape.HeadDimension) * tokens;
-        return (shape.KeyValueHeads * 2 * (columnPanels + rowPanels) + shape.Heads * (2 * rowPanels + tokens)) * sizeof(float) + 8 * 64;
+        return shape.KeyValueHeads * (2 * columnPanels + rowPanels) * sizeof(float) + 8 * 64;
     }
 
     private static void Check(string operation, Tensor qkv, AttentionShape shape, Tensor sequenceStarts, Tensor y, Tensor logSumExp)
