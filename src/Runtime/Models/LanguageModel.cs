@@ -27,6 +27,10 @@ public sealed class LanguageModel : DecoderModel
     /// <summary>Gradient of the head's weights (the embedding's when tied).</summary>
     public Tensor HeadGradient => _head.Gradient;
 
+    /// <summary>The same for one that adds to it or, where it was cleared, overwrites all of it.</summary>
+    /// <param name="add">Whether to add; otherwise it holds what is not wanted.</param>
+    public Tensor HeadGradientToWrite(out bool add) => _head.GradientToWrite(out add);
+
     /// <summary>Loads a Hugging Face folder.</summary>
     /// <param name="folder">Folder with <c>config.json</c> and safetensors weights.</param>
     /// <param name="device">Where to put it; the CPU by default.</param>

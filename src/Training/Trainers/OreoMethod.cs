@@ -124,9 +124,13 @@ public sealed class OreoMethod : TrainingMethod
     private protected override void Queue()
     {
         (StepTensors step, MicroBatchShape shape) = (_step, _shape);
-        PolicyForward(step);
         _value.Decoder.Forward(_rows.Tokens, _valueActivations, _arena);
         _value.Values(_valueActivations.Hidden, step.Values);
+        // Between the policy's forward and its backward only losses are computed, so that the head's logits may stay in the scratch memory.
+        ForwardPolicy(step);
+        long beforeLogits = _arena.Mark();
+        LmHeadLogits logits = LmHead.TakeLogits(_arena, shape.HeadRows, _policy.Config.VocabularySize, withReference: _reference is not null);
+        ForwardHead(step, logits);
 
         var batch = new SoftBellmanBatch(step.LogProbs, step.ReferenceLogProbs, step.Values, _rows.ActionMask, _rows.StateMask, _rows.Rewards, _rows.Tokens.SequenceStarts);
         var options = new SoftBellmanOptions
@@ -138,6 +142,9 @@ public sealed class OreoMethod : TrainingMethod
         // One loss, whose two gradients go to the two models.
         else SoftBellman.ValueLoss(batch, options, step.PolicyResult, step.DValues, step.DLogProbs);
         Regulariser(step, shape);
+        if (Learns(0)) BackwardHead(step, logits);
+        _arena.Release(beforeLogits);
+        if (Learns(0)) BackwardPolicy(step);
         SoftBellmanBatch valueBatch = batch;
         if (_average is not null)
         {
@@ -148,7 +155,6 @@ public sealed class OreoMethod : TrainingMethod
 
         _value.ValuesBackward(step.DValues, _valueActivations.Hidden, _valueActivations.HiddenGradient);
         _value.Decoder.Backward(_rows.Tokens, _valueActivations, _arena);
-        if (Learns(0)) PolicyBackward(step);
     }
 
     private protected override void QueueAfterSteps() => _average?.Update();
@@ -214,19 +220,21 @@ public sealed class OreoMethod : TrainingMethod
         };
     }
 
-    /// <summary>Log-probs of policy and reference and their KL, computed in one pass over the action positions.</summary>
-    private void PolicyForward(in StepTensors step)
+    /// <summary>Hidden states of policy and reference at the action positions.</summary>
+    private void ForwardPolicy(in StepTensors step)
     {
         _policy.Decoder.Forward(_rows.Tokens, _policyActivations, _arena);
         Rows.Gather(_policyActivations.Hidden, _rows.HeadRows, step.Head.Hidden);
-        LmHeadInput reference = default;
-        if (_reference is not null)
-        {
-            _reference.Decoder.Forward(_rows.Tokens, _referenceActivations!, _arena);
-            Rows.Gather(_referenceActivations!.Hidden, _rows.HeadRows, step.Head.ReferenceHidden);
-            reference = _reference.HeadInput(step.Head.ReferenceHidden);
-        }
-        LmHead.Forward(_policy.HeadInput(step.Head.Hidden), reference, Direction, _rows.HeadTargets, step.Head.Output, _arena);
+        if (_reference is null) return;
+        _reference.Decoder.Forward(_rows.Tokens, _referenceActivations!, _arena);
+        Rows.Gather(_referenceActivations!.Hidden, _rows.HeadRows, step.Head.ReferenceHidden);
+    }
+
+    /// <summary>Log-probs of policy and reference and their KL, computed in one pass over the action positions.</summary>
+    private void ForwardHead(in StepTensors step, LmHeadLogits logits)
+    {
+        LmHeadInput reference = _reference is null ? default : _reference.HeadInput(step.Head.ReferenceHidden);
+        LmHead.Forward(_policy.HeadInput(step.Head.Hidden), reference, Direction, _rows.HeadTargets, step.Head.Output, _arena, logits);
         ScatterToTokens(step.Head.LogProb, step.LogProbs);
         ScatterToTokens(_cached is null ? step.Head.ReferenceLogProb : step.Head.DLogProb, step.ReferenceLogProbs);
     }
@@ -244,14 +252,20 @@ public sealed class OreoMethod : TrainingMethod
         KlPenalty.Mean(step.Kl, _rows.ActionMask, _rows.Tokens.SequenceStarts, _coefficient, shape.TotalSequences, step.MeanKl, step.DKl);
     }
 
-    private void PolicyBackward(in StepTensors step)
+    private void BackwardHead(in StepTensors step, LmHeadLogits logits)
     {
         HeadBuffers head = step.Head;
         Rows.Gather(step.DLogProbs, _rows.HeadRows, head.DLogProb);
         bool withKl = Direction != KlDirection.None;
         if (withKl) Rows.Gather(step.DKl, _rows.HeadRows, head.DKl);
+        Tensor gradient = _policy.HeadGradientToWrite(out bool add);
         LmHead.Backward(_policy.HeadInput(head.Hidden), withKl ? _reference!.HeadInput(head.ReferenceHidden) : default, Direction, _rows.HeadTargets, head.Output,
-            head.DLogProb, withKl ? head.DKl : default, head.DHidden, _policy.HeadGradient, _arena);
+            head.DLogProb, withKl ? head.DKl : default, head.DHidden, gradient, _arena, add, logits);
+    }
+
+    private void BackwardPolicy(in StepTensors step)
+    {
+        HeadBuffers head = step.Head;
         _policyActivations.HiddenGradient.Clear();
         Rows.Scatter(head.DHidden, _rows.HeadRows, _policyActivations.HiddenGradient);
         _policy.Decoder.Backward(_rows.Tokens, _policyActivations, _arena);
@@ -262,7 +276,7 @@ public sealed class OreoMethod : TrainingMethod
     {
         LanguageModel average = _average!.Model;
         average.Decoder.Forward(_rows.Tokens, _averageActivations!, _arena);
-        // DHidden and DLogProb are not in use before the backward.
+        // DHidden and DLogProb are not in use after the policy's backward.
         Rows.Gather(_averageActivations!.Hidden, _rows.HeadRows, step.Head.DHidden);
         LmHead.Forward(average.HeadInput(step.Head.DHidden), default, KlDirection.None, _rows.HeadTargets, new LmHeadOutput(step.Head.DLogProb, default, default, default, default, default), _arena);
         ScatterToTokens(step.Head.DLogProb, step.AverageLogProbs);

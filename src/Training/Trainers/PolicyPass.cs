@@ -17,6 +17,8 @@ internal sealed class PolicyPass : IDisposable
     private readonly DecoderActivations _activations;
     private readonly Arena _arena;
     private HeadBuffers _head;
+    private LmHeadLogits _logits;
+    private long _beforeLogits;
 
     /// <summary>Plans memory.</summary>
     /// <param name="learner">The policy, with gradients.</param>
@@ -95,13 +97,18 @@ internal sealed class PolicyPass : IDisposable
     public void Forward()
     {
         ForwardDecoder();
-        LmHead.Forward(_policy.HeadInput(_head.Hidden), default, KlDirection.None, Rows.HeadTargets, _head.Output, _arena);
+        _beforeLogits = _arena.Mark();
+        _logits = LmHead.TakeLogits(_arena, Rows.HeadCount, _policy.Config.VocabularySize, withReference: false);
+        LmHead.Forward(_policy.HeadInput(_head.Hidden), default, KlDirection.None, Rows.HeadTargets, _head.Output, _arena, _logits);
     }
 
     /// <summary>Queues the addition of the policy's gradients for <see cref="DLogProbs"/>.</summary>
     public void Backward()
     {
-        LmHead.Backward(_policy.HeadInput(_head.Hidden), default, KlDirection.None, Rows.HeadTargets, _head.Output, _head.DLogProb, default, _head.DHidden, _policy.HeadGradient, _arena);
+        Tensor gradient = _policy.HeadGradientToWrite(out bool add);
+        LmHead.Backward(
+            _policy.HeadInput(_head.Hidden), default, KlDirection.None, Rows.HeadTargets, _head.Output, _head.DLogProb, default, _head.DHidden, gradient, _arena, add, _logits);
+        _arena.Release(_beforeLogits);
         BackwardDecoder();
     }
 
@@ -109,7 +116,8 @@ internal sealed class PolicyPass : IDisposable
     public void ForwardBackward()
     {
         ForwardDecoder();
-        LmHead.ForwardBackward(_policy.HeadInput(_head.Hidden), Rows.HeadTargets, _head.Output, _head.DLogProb, _head.DHidden, _policy.HeadGradient, _arena);
+        Tensor gradient = _policy.HeadGradientToWrite(out bool add);
+        LmHead.ForwardBackward(_policy.HeadInput(_head.Hidden), Rows.HeadTargets, _head.Output, _head.DLogProb, _head.DHidden, gradient, _arena, add);
         BackwardDecoder();
     }
 

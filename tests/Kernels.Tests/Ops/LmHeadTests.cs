@@ -64,6 +64,7 @@ public sealed class LmHeadTests
             LmHead.Backward(policy, reference, direction, ids, output, Device.Cpu.Create<float>(dLogProb, rows, 1), withKl ? Device.Cpu.Create<float>(dKl, rows, 1) : default, dh, dw, scratch);
             TensorComparer.CloseToScale(dHidden, dh.AsSpan<float>(), 1e-5, $"dHidden at {width} bits");
             TensorComparer.CloseToScale([.. dWeight.Select(x => (float)x)], dw.AsSpan<float>(), 1e-5, $"dWeight at {width} bits");
+            SameBitsFromKeptLogits(policy, reference, direction, ids, output, Device.Cpu.Create<float>(dLogProb, rows, 1), withKl ? Device.Cpu.Create<float>(dKl, rows, 1) : default, dh, dw, scratch);
             if (withKl) continue;
             LmHeadOutput once = NewOutput(rows);
             Tensor dhOnce = Device.Cpu.Create(DType.F32, rows, channels), dwOnce = Device.Cpu.Create(DType.F32, vocabulary, channels);
@@ -72,6 +73,26 @@ public sealed class LmHeadTests
             Assert.Equal(dh.ToArray<float>(), dhOnce.ToArray<float>());
             Assert.Equal(dw.ToArray<float>(), dwOnce.ToArray<float>());
         }
+    }
+
+    /// <summary>Gradients from logits that the forward left, where they fit, and written over what was there before.</summary>
+    private static void SameBitsFromKeptLogits(LmHeadInput policy, LmHeadInput reference, KlDirection direction, Tensor ids, LmHeadOutput expected, Tensor dLogProb, Tensor dKl,
+        Tensor dHidden, Tensor dWeight, Arena scratch)
+    {
+        int rows = ids.Rows, vocabulary = dWeight.Rows;
+        scratch.Reset();
+        LmHeadLogits kept = LmHead.TakeLogits(scratch, rows, vocabulary, withReference: true);
+        Assert.Equal(rows > LmHead.ChunkRows(vocabulary), kept.Policy.IsEmpty);
+        LmHeadOutput output = NewOutput(rows);
+        LmHead.Forward(policy, reference, direction, ids, output, scratch, kept);
+        Tensor dh = Device.Cpu.Create(DType.F32, rows, dHidden.Columns), dw = Device.Cpu.Create(DType.F32, vocabulary, dWeight.Columns);
+        dw.AsSpan<float>().Fill(float.NaN);
+        LmHead.Backward(policy, reference, direction, ids, output, dLogProb, dKl, dh, dw, scratch, add: false, kept);
+        scratch.Reset();
+        Assert.Equal(expected.LogProb.ToArray<float>(), output.LogProb.ToArray<float>());
+        Assert.Equal(expected.Kl.ToArray<float>(), output.Kl.ToArray<float>());
+        Assert.Equal(dHidden.ToArray<float>(), dh.ToArray<float>());
+        Assert.Equal(dWeight.ToArray<float>(), dw.ToArray<float>());
     }
 
     [Theory]

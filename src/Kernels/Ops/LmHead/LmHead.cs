@@ -39,15 +39,25 @@ public readonly record struct LmHeadOutput(
     }
 }
 
+/// <summary>Logits that a forward leaves for its backward, [N, V] each; empty where the backward makes them again.</summary>
+/// <param name="Policy">Of π.</param>
+/// <param name="Reference">Of q, or empty.</param>
+public readonly record struct LmHeadLogits(Tensor Policy, Tensor Reference)
+{
+    internal LmHeadLogits Slice(int start, int count) =>
+        new(Policy.Slice(start, count), Reference.IsEmpty ? Reference : Reference.Slice(start, count));
+}
+
 /// <summary>
 /// The head of a language model without logits in memory: pieces of them are multiplied out, reduced to log-probs,
 /// entropy and KL, and thrown away; the backward recomputes them piece by piece. Memory is that of one piece (on CPU a chunk
-/// of tokens), whatever the vocabulary × tokens.
+/// of tokens), whatever the vocabulary × tokens. Where one chunk holds all of them, the backward that comes next may have them from
+/// the forward (<see cref="TakeLogits"/>).
 /// </summary>
 public static class LmHead
 {
-    // A chunk's logits fill at most 16 MiB, but hold at least 64 rows so that the weights are read for enough of them.
-    private const int ChunkFloats = 4 << 20, MinRows = 64;
+    // A chunk's logits fill at most 16 MiB, but hold at least 128 rows so that the weights and their gradient are read for enough of them.
+    private const int ChunkFloats = 4 << 20, MinRows = 128;
 
     /// <summary>Rows of one chunk for a vocabulary.</summary>
     public static int ChunkRows(int vocabulary) => Math.Max(MinRows, ChunkFloats / vocabulary);
@@ -74,8 +84,10 @@ public static class LmHead
     /// <param name="direction">The KL to compute into <see cref="LmHeadOutput.Kl"/>.</param>
     /// <param name="targets">I32 [N, 1], each in 0..V−1.</param>
     /// <param name="output">Results, overwritten.</param>
-    /// <param name="scratch">Lends <see cref="ScratchBytes"/>.</param>
-    public static void Forward(LmHeadInput policy, LmHeadInput reference, KlDirection direction, Tensor targets, LmHeadOutput output, Arena scratch)
+    /// <param name="scratch">Lends <see cref="ScratchBytes"/>, less what <paramref name="kept"/> has of it.</param>
+    /// <param name="kept">From <see cref="TakeLogits"/>, filled for the backward.</param>
+    public static void Forward(
+        LmHeadInput policy, LmHeadInput reference, KlDirection direction, Tensor targets, LmHeadOutput output, Arena scratch, LmHeadLogits kept = default)
     {
         bool withReference = Check("LmHead.Forward", policy, reference, direction, targets);
         if (policy.Hidden.Device is KernelDevice device)
@@ -87,13 +99,14 @@ public static class LmHead
         }
         int rows = policy.Hidden.Rows, vocabulary = policy.Weight.Outputs, chunk = Math.Min(rows, ChunkRows(vocabulary));
         long mark = scratch.Mark();
-        Tensor logits = scratch.Take(chunk, vocabulary), referenceLogits = withReference ? scratch.Take(chunk, vocabulary) : default;
+        if (kept.Policy.IsEmpty) kept = Take(scratch, chunk, vocabulary, withReference);
+        else if (kept.Reference.IsEmpty == withReference) throw new ShapeException($"LmHead.Forward: logits were taken {(withReference ? "without" : "with")} a reference; take them as the forward has it.");
         for (int start = 0; start < rows; start += chunk)
         {
             int count = Math.Min(chunk, rows - start);
-            MatMul.MatMul.Forward(policy.Hidden.Slice(start, count), policy.Weight, default, logits.Slice(0, count));
-            if (withReference) MatMul.MatMul.Forward(reference.Hidden.Slice(start, count), reference.Weight, default, referenceLogits.Slice(0, count));
-            LmHeadCpu.Forward(logits.Slice(0, count), policy.Scale, withReference ? referenceLogits.Slice(0, count) : default, reference.Scale, direction, targets.Slice(start, count), output.Slice(start, count));
+            LmHeadLogits logits = kept.Slice(0, count);
+            Multiply(policy, reference, logits, start);
+            LmHeadCpu.Forward(logits.Policy, policy.Scale, logits.Reference, reference.Scale, direction, targets.Slice(start, count), output.Slice(start, count));
         }
         scratch.Release(mark);
     }
@@ -110,10 +123,12 @@ public static class LmHead
     /// <param name="dLogProb">[N, 1].</param>
     /// <param name="dKl">[N, 1], or empty.</param>
     /// <param name="dHidden">[N, C], overwritten.</param>
-    /// <param name="dWeight">[V, C], added to.</param>
-    /// <param name="scratch">Lends <see cref="ScratchBytes"/>.</param>
+    /// <param name="dWeight">[V, C].</param>
+    /// <param name="scratch">Lends <see cref="ScratchBytes"/>, less what <paramref name="kept"/> has of it.</param>
+    /// <param name="add">Whether to add to <paramref name="dWeight"/> or to overwrite it.</param>
+    /// <param name="kept">What the forward left; overwritten.</param>
     public static void Backward(LmHeadInput policy, LmHeadInput reference, KlDirection direction, Tensor targets, LmHeadOutput output,
-        Tensor dLogProb, Tensor dKl, Tensor dHidden, Tensor dWeight, Arena scratch)
+        Tensor dLogProb, Tensor dKl, Tensor dHidden, Tensor dWeight, Arena scratch, bool add = true, LmHeadLogits kept = default)
     {
         if (dKl.IsEmpty) direction = KlDirection.None;
         bool withReference = Check("LmHead.Backward", policy, reference, direction, targets) && direction != KlDirection.None;
@@ -122,22 +137,24 @@ public static class LmHead
             CheckColumns(device, "LmHead.Backward", policy.Hidden.Rows, dLogProb, output.LogSumExp, [dKl, output.ReferenceLogSumExp, output.Kl]);
             Contract.IsActivation(dHidden, device, "LmHead.Backward", "dHidden", policy.Hidden.Rows, policy.Hidden.Columns);
             Contract.Is(dWeight, device, "LmHead.Backward", "dWeight", policy.Weight.Outputs, policy.Weight.Inputs);
+            if (!add) dWeight.Clear();
             LmHeadCuda.Backward(device, policy, reference, direction, targets, output, dLogProb, dKl, dHidden, dWeight);
             return;
         }
         int rows = policy.Hidden.Rows, vocabulary = policy.Weight.Outputs, chunk = Math.Min(rows, ChunkRows(vocabulary));
+        if (rows == 0 && !add) dWeight.Clear();
         long mark = scratch.Mark();
-        Tensor logits = scratch.Take(chunk, vocabulary), referenceLogits = withReference ? scratch.Take(chunk, vocabulary) : default;
+        bool isKept = !kept.Policy.IsEmpty;
+        if (!isKept) kept = Take(scratch, chunk, vocabulary, withReference);
         for (int start = 0; start < rows; start += chunk)
         {
             int count = Math.Min(chunk, rows - start);
-            Tensor dLogits = logits.Slice(0, count), hidden = policy.Hidden.Slice(start, count);
-            MatMul.MatMul.Forward(hidden, policy.Weight, default, dLogits);
-            if (withReference) MatMul.MatMul.Forward(reference.Hidden.Slice(start, count), reference.Weight, default, referenceLogits.Slice(0, count));
-            LmHeadCpu.Backward(dLogits, policy.Scale, withReference ? referenceLogits.Slice(0, count) : default, reference.Scale, direction,
+            LmHeadLogits logits = kept.Slice(0, count);
+            if (!isKept) Multiply(policy, reference, logits, start);
+            LmHeadCpu.Backward(logits.Policy, policy.Scale, withReference ? logits.Reference : default, reference.Scale, direction,
                 targets.Slice(start, count), output.Slice(start, count), dLogProb.Slice(start, count), withReference ? dKl.Slice(start, count) : default);
-            MatMul.MatMul.BackwardInput(dLogits, policy.Weight, dHidden.Slice(start, count), add: false);
-            MatMul.MatMul.BackwardWeight(dLogits, hidden, dWeight, default, scratch);
+            MatMul.MatMul.BackwardInput(logits.Policy, policy.Weight, dHidden.Slice(start, count), add: false);
+            MatMul.MatMul.BackwardWeight(logits.Policy, policy.Hidden.Slice(start, count), dWeight, default, scratch, add || start > 0);
         }
         scratch.Release(mark);
     }
@@ -151,19 +168,21 @@ public static class LmHead
     /// <param name="output">Log-probs and log-sum-exp, overwritten; others are not computed.</param>
     /// <param name="dLogProb">[N, 1].</param>
     /// <param name="dHidden">[N, C], overwritten.</param>
-    /// <param name="dWeight">[V, C], added to.</param>
+    /// <param name="dWeight">[V, C].</param>
     /// <param name="scratch">Lends <see cref="ScratchBytes"/>.</param>
-    public static void ForwardBackward(LmHeadInput policy, Tensor targets, LmHeadOutput output, Tensor dLogProb, Tensor dHidden, Tensor dWeight, Arena scratch)
+    /// <param name="add">Whether to add to <paramref name="dWeight"/> or to overwrite it.</param>
+    public static void ForwardBackward(LmHeadInput policy, Tensor targets, LmHeadOutput output, Tensor dLogProb, Tensor dHidden, Tensor dWeight, Arena scratch, bool add = true)
     {
         output = new LmHeadOutput(output.LogProb, output.LogSumExp, default, default, default, default);
         if (policy.Hidden.Device is KernelDevice)
         {
             Forward(policy, default, KlDirection.None, targets, output, scratch);
-            Backward(policy, default, KlDirection.None, targets, output, dLogProb, default, dHidden, dWeight, scratch);
+            Backward(policy, default, KlDirection.None, targets, output, dLogProb, default, dHidden, dWeight, scratch, add);
             return;
         }
         Check("LmHead.ForwardBackward", policy, default, KlDirection.None, targets);
         int rows = policy.Hidden.Rows, chunk = Math.Min(rows, ChunkRows(policy.Weight.Outputs));
+        if (rows == 0 && !add) dWeight.Clear();
         long mark = scratch.Mark();
         Tensor logits = scratch.Take(chunk, policy.Weight.Outputs);
         for (int start = 0; start < rows; start += chunk)
@@ -173,10 +192,21 @@ public static class LmHead
             MatMul.MatMul.Forward(hidden, policy.Weight, default, dLogits);
             LmHeadCpu.ForwardBackward(dLogits, policy.Scale, targets.Slice(start, count), output.Slice(start, count), dLogProb.Slice(start, count));
             MatMul.MatMul.BackwardInput(dLogits, policy.Weight, dHidden.Slice(start, count), add: false);
-            MatMul.MatMul.BackwardWeight(dLogits, hidden, dWeight, default, scratch);
+            MatMul.MatMul.BackwardWeight(dLogits, hidden, dWeight, default, scratch, add || start > 0);
         }
         scratch.Release(mark);
     }
+
+    /// <summary>
+    /// Takes memory for the logits that a forward leaves for its backward: as much as either would take, so nothing where they do not fit into a chunk, and on a card.
+    /// The caller releases it after the backward.
+    /// </summary>
+    /// <param name="scratch">Lends <see cref="ScratchBytes"/>; nothing else may take of it in between.</param>
+    /// <param name="rows">N.</param>
+    /// <param name="vocabulary">V.</param>
+    /// <param name="withReference">Whether there is a reference.</param>
+    public static LmHeadLogits TakeLogits(Arena scratch, int rows, int vocabulary, bool withReference) =>
+        scratch.Device is KernelDevice || rows > ChunkRows(vocabulary) ? default : Take(scratch, rows, vocabulary, withReference);
 
     /// <summary>Bytes of scratch that forward and backward take for N rows from the arena: none on a card, which has its own (<see cref="DeviceBytes"/>).</summary>
     public static long ScratchBytes(Device device, int rows, int vocabulary, int hidden, bool withReference)
@@ -189,6 +219,17 @@ public static class LmHead
     /// <summary>Bytes that a card keeps of its own for forward and backward of N rows: sums of parts of rows, and the logits' gradient for a panel of words.</summary>
     public static long DeviceBytes(Device device, int rows, int vocabulary, int hidden, bool withReference) =>
         device is KernelDevice kernels ? LmHeadCuda.Bytes(kernels, rows, vocabulary, hidden, withReference) : 0;
+
+    private static LmHeadLogits Take(Arena scratch, int rows, int vocabulary, bool withReference) =>
+        new(scratch.Take(rows, vocabulary), withReference ? scratch.Take(rows, vocabulary) : default);
+
+    /// <summary>Logits of the rows from <paramref name="start"/> on, unscaled.</summary>
+    private static void Multiply(LmHeadInput policy, LmHeadInput reference, LmHeadLogits logits, int start)
+    {
+        int rows = logits.Policy.Rows;
+        MatMul.MatMul.Forward(policy.Hidden.Slice(start, rows), policy.Weight, default, logits.Policy);
+        if (!logits.Reference.IsEmpty) MatMul.MatMul.Forward(reference.Hidden.Slice(start, rows), reference.Weight, default, logits.Reference);
+    }
 
     private static bool Check(string operation, LmHeadInput policy, LmHeadInput reference, KlDirection direction, Tensor targets)
     {
