@@ -86,4 +86,7 @@ internal unsafe interface IVector<TSelf> where TSelf : struct, IVector<TSelf>
 
     /// <summary>Largest lane.</summary>
     static abstract float MaxLane(TSelf a);
+
+    /// <summary>Largest lane where none is NaN.</summary>
+    static abstract float MaxLaneNative(TSelf a);
 }

@@ -133,6 +133,10 @@ internal unsafe struct Vector256Lanes(Vector256<float> value) : IVector<Vector25
     public static float Sum(Vector256Lanes a) => Vector256.Sum(a._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float MaxLaneNative(Vector256Lanes a) =>
+        Vector128Lanes.MaxLaneNative(new(Vector128.MaxNative(a._value.GetLower(), a._value.GetUpper())));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxLane(Vector256Lanes a) =>
         Vector128Lanes.MaxLane(new(Vector128.Max(a._value.GetLower(), a._value.GetUpper())));
 

@@ -133,6 +133,10 @@ internal unsafe struct Vector512Lanes(Vector512<float> value) : IVector<Vector51
     public static float Sum(Vector512Lanes a) => Vector512.Sum(a._value);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static float MaxLaneNative(Vector512Lanes a) =>
+        Vector256Lanes.MaxLaneNative(new(Vector256.MaxNative(a._value.GetLower(), a._value.GetUpper())));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static float MaxLane(Vector512Lanes a) =>
         Vector256Lanes.MaxLane(new(Vector256.Max(a._value.GetLower(), a._value.GetUpper())));
 

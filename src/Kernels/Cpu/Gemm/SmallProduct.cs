@@ -28,8 +28,8 @@ internal static unsafe class SmallProduct<V> where V : unmanaged, IVector<V>
     {
         while (rows > 0)
         {
-            // Near-equal tiles: eight rows are four and four.
-            int height = rows <= MaxRows ? rows : (rows + (rows + MaxRows - 1) / MaxRows - 1) / ((rows + MaxRows - 1) / MaxRows), n = 0;
+            // The last two tiles are near equal: eight rows are four and four.
+            int height = rows >= 2 * MaxRows ? MaxRows : rows > MaxRows ? (rows + 1) / 2 : rows, n = 0;
             for (; n + 2 * V.Count <= columns; n += 2 * V.Count)
             {
                 switch (height)

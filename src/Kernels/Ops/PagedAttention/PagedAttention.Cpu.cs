@@ -101,14 +101,10 @@ internal static unsafe class PagedAttentionCpu
             // Of each query of the task: itself, times the scale; its scores of one chunk of tokens; running maximum, sum and output.
             float* q = stackalloc float[queries * d], scores = stackalloc float[queries * Chunk], max = stackalloc float[queries], sum = stackalloc float[queries], y = stackalloc float[queries * d];
             Run* runs = stackalloc Run[(end - first) * (Chunk / B)];
-            V scale = V.Broadcast(Shape.Scale);
             for (int row = first; row < end; row++)
             {
                 longest = Math.Max(longest, Length[row]);
-                float* source = Qkv + (nint)row * Shape.Columns + kv * group * d, target = q + (row - first) * group * d;
-                int c = 0;
-                for (; c + V.Count <= group * d; c += V.Count) V.Store(V.Load(source + c) * scale, target + c);
-                for (; c < group * d; c++) target[c] = source[c] * Shape.Scale;
+                Scale<V>(Qkv + (nint)row * Shape.Columns + kv * group * d, Shape.Scale, q + (row - first) * group * d, group * d);
             }
             new Span<float>(max, queries).Fill(float.NegativeInfinity);
             new Span<float>(sum, queries).Clear();
@@ -130,11 +126,10 @@ internal static unsafe class PagedAttentionCpu
                 }
                 for (int i = 0; i < count; i++) Weigh<V>(runs + i, first, start, group, d, scores, Block(Values, runs + i, kv, P * d, d), y);
             }
-            for (int i = 0; i < queries; i++)
+            for (int row = first, i = 0; row < end; row++)
             {
-                float* source = y + i * d, target = Y + (nint)(first + i / group) * Shape.OutputColumns + (kv * group + i % group) * d;
-                float inverse = 1f / sum[i];
-                for (int c = 0; c < d; c++) target[c] = source[c] * inverse;
+                float* target = Y + (nint)row * Shape.OutputColumns + kv * group * d;
+                for (int head = 0; head < group; head++, i++, target += d) Scale<V>(y + i * d, 1f / sum[i], target, d);
             }
         }
 
@@ -144,14 +139,21 @@ internal static unsafe class PagedAttentionCpu
             int count = 0;
             for (int start = chunk; start < chunk + Chunk; start += B)
             {
-                int before = count;
+                int before = count, index = start / P, place = start - index * P;
+                Run* last = null;
                 for (int row = first; row < end; row++)
                 {
-                    if (Length[row] <= start) continue;
-                    int page = Table[(nint)Sequence[row] * MaxPages + start / P], place = row - first;
-                    Run* last = runs + count - 1;
-                    if (count > before && last->Page == page && last->First + last->Rows == place) last->Rows++;
-                    else runs[count++] = new Run { First = place, Rows = 1, Page = page, Start = start - chunk, Place = start % P };
+                    int length = Length[row];
+                    if (length <= start) continue;
+                    int page = Table[(nint)Sequence[row] * MaxPages + index];
+                    if (last != null && last->Page == page && last->First + last->Rows == row - first)
+                    {
+                        last->Rows++;
+                        last->Least = Math.Min(last->Least, length - start);
+                        continue;
+                    }
+                    last = runs + count++;
+                    *last = new Run { First = row - first, Rows = 1, Page = page, Start = start - chunk, Place = place, Least = length - start };
                 }
                 if (count == before) break;
             }
@@ -175,9 +177,8 @@ internal static unsafe class PagedAttentionCpu
         private readonly void Weigh<V>(Run* run, int first, int chunk, int group, int d, float* scores, float* values, float* y) where V : unmanaged, IVector<V>
         {
             int* lengths = Length + first;
-            int start = chunk + run->Start, end = run->First + run->Rows, step = run->Rows;
-            for (int row = run->First; row < end; row++)
-                if (lengths[row] < start + B) step = Math.Max(1, 6 / group);
+            // Rows that see different parts of the block go a few at a time, so that most of what they see they see together.
+            int start = chunk + run->Start, end = run->First + run->Rows, step = run->Least >= B ? run->Rows : Math.Max(1, 6 / group);
             for (int row = run->First; row < end; row += step)
             {
                 int rows = Math.Min(step, end - row), common = B;
@@ -200,15 +201,16 @@ internal static unsafe class PagedAttentionCpu
             // A score that is no number may be missed here; its weight makes the sum NaN.
             V largest = V.Load(scores);
             for (int j = V.Count; j < end; j += V.Count) largest = V.MaxNative(largest, V.Load(scores + j));
-            float now = MathF.Max(max, V.MaxLane(largest));
-            if (now != max)
+            float now = V.MaxLaneNative(largest);
+            if (now > max)
             {
-                float correction = MathF.Exp(max - now);
-                sum *= correction;
-                V factor = V.Broadcast(correction);
-                int c = 0;
-                for (; c + V.Count <= d; c += V.Count) V.Store(V.Load(y + c) * factor, y + c);
-                for (; c < d; c++) y[c] *= correction;
+                // Nothing was summed before the first chunk.
+                if (max > float.NegativeInfinity)
+                {
+                    float correction = MathF.Exp(max - now);
+                    sum *= correction;
+                    Scale<V>(y, correction, y, d);
+                }
                 max = now;
             }
             V shift = V.Broadcast(max), total = V.Zero;
@@ -221,11 +223,20 @@ internal static unsafe class PagedAttentionCpu
             sum += V.Sum(total);
         }
 
+        /// <summary>target = source · factor.</summary>
+        private static void Scale<V>(float* source, float factor, float* target, int count) where V : unmanaged, IVector<V>
+        {
+            V scale = V.Broadcast(factor);
+            int c = 0;
+            for (; c + V.Count <= count; c += V.Count) V.Store(V.Load(source + c) * scale, target + c);
+            for (; c < count; c++) target[c] = source[c] * factor;
+        }
+
         /// <summary>Neighbouring rows of a task that meet the same page at one block.</summary>
         private struct Run
         {
-            // Rows of the task; page; where the block starts in its chunk, and in its page.
-            public int First, Rows, Page, Start, Place;
+            // Rows of the task; page; where the block starts in its chunk, and in its page; tokens from there on that all rows see at least.
+            public int First, Rows, Page, Start, Place, Least;
         }
     }
 }
