@@ -154,7 +154,7 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
                     {
                         float correction = MathF.Exp((before - now) * shape.Scale);
                         sum[r] = sum[r] * correction + blockSum;
-                        if (correction != 1f) Scale(o + r * d, d, correction, o + r * d);
+                        if (correction != 1f) VectorScale.Run<V>(o + r * d, correction, o + r * d, d);
                     }
                     else
                     {
@@ -166,7 +166,7 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
             }
             for (int r = 0; r < queries; r++)
             {
-                Scale(o + r * d, d, 1f / sum[r], y + (nint)r * shape.OutputColumns);
+                VectorScale.Run<V>(o + r * d, 1f / sum[r], y + (nint)r * shape.OutputColumns, d);
                 LogSumExp[(nint)(Layout.Starts[s] + q0 + r) * shape.Heads + head] = max[r] * shape.Scale + MathF.Log(sum[r]);
             }
         }
@@ -325,15 +325,6 @@ internal static unsafe class AttentionCpu<V> where V : unmanaged, IVector<V>
             V.Store(probability, p);
             V.Store(probability * V.MultiplyAdd(V.Load(ds), factor, shift), ds);
         }
-    }
-
-    /// <summary>target = row·factor.</summary>
-    private static void Scale(float* row, int length, float factor, float* target)
-    {
-        V all = V.Broadcast(factor);
-        int c = 0;
-        for (; c <= length - V.Count; c += V.Count) V.Store(V.Load(row + c) * all, target + c);
-        for (; c < length; c++) target[c] = row[c] * factor;
     }
 
     // Rows of queries and gradients lie a power of two or so apart and would drive each other from the few sets of the L1 cache that they share.

@@ -104,7 +104,7 @@ internal static unsafe class PagedAttentionCpu
             for (int row = first; row < end; row++)
             {
                 longest = Math.Max(longest, Length[row]);
-                Scale<V>(Qkv + (nint)row * Shape.Columns + kv * group * d, Shape.Scale, q + (row - first) * group * d, group * d);
+                VectorScale.Run<V>(Qkv + (nint)row * Shape.Columns + kv * group * d, Shape.Scale, q + (row - first) * group * d, group * d);
             }
             new Span<float>(max, queries).Fill(float.NegativeInfinity);
             new Span<float>(sum, queries).Clear();
@@ -129,7 +129,7 @@ internal static unsafe class PagedAttentionCpu
             for (int row = first, i = 0; row < end; row++)
             {
                 float* target = Y + (nint)row * Shape.OutputColumns + kv * group * d;
-                for (int head = 0; head < group; head++, i++, target += d) Scale<V>(y + i * d, 1f / sum[i], target, d);
+                for (int head = 0; head < group; head++, i++, target += d) VectorScale.Run<V>(y + i * d, 1f / sum[i], target, d);
             }
         }
 
@@ -209,7 +209,7 @@ internal static unsafe class PagedAttentionCpu
                 {
                     float correction = MathF.Exp(max - now);
                     sum *= correction;
-                    Scale<V>(y, correction, y, d);
+                    VectorScale.Run<V>(y, correction, y, d);
                 }
                 max = now;
             }
@@ -221,15 +221,6 @@ internal static unsafe class PagedAttentionCpu
                 total += e;
             }
             sum += V.Sum(total);
-        }
-
-        /// <summary>target = source · factor.</summary>
-        private static void Scale<V>(float* source, float factor, float* target, int count) where V : unmanaged, IVector<V>
-        {
-            V scale = V.Broadcast(factor);
-            int c = 0;
-            for (; c + V.Count <= count; c += V.Count) V.Store(V.Load(source + c) * scale, target + c);
-            for (; c < count; c++) target[c] = source[c] * factor;
         }
 
         /// <summary>Neighbouring rows of a task that meet the same page at one block.</summary>
